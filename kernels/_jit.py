@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numba
+
+# A scalar argument or result of a kernel: a Python int or any NumPy integer. Numba compiles for the
+# type that it is given; there is no static type that covers them and their arithmetic.
+Integer: TypeAlias = Any
 
 P = ParamSpec("P")
 R = TypeVar("R")

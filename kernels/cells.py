@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels._jit import kernel
+from nprep.kernels._jit import Integer, kernel
 
 MAX_VERTICES = 7
 MAX_EDGES = 9
@@ -43,7 +43,7 @@ _ONE = np.uint64(1)
 
 
 @kernel
-def out_mask(bits: int, vertex: int) -> int:
+def out_mask(bits: Integer, vertex: Integer) -> Integer:
     """The vertices that ``vertex`` has edges to, as a bit mask.
 
     Args:
@@ -55,7 +55,7 @@ def out_mask(bits: int, vertex: int) -> int:
 
 
 @kernel
-def count_bits(word: int) -> int:
+def count_bits(word: Integer) -> Integer:
     """The number of set bits among the lowest 32."""
     word = np.int64(word)
     word -= (word >> 1) & 0x55555555
@@ -65,7 +65,7 @@ def count_bits(word: int) -> int:
 
 
 @kernel
-def keep_mask(bits: int, num_vertices: int) -> int:
+def keep_mask(bits: Integer, num_vertices: Integer) -> Integer:
     """The vertices that lie on a path from the first to the last, as a bit mask.
 
     Args:
@@ -86,7 +86,7 @@ def keep_mask(bits: int, num_vertices: int) -> int:
 
 
 @kernel
-def kept_edges(bits: int, keep: int) -> int:
+def kept_edges(bits: Integer, keep: Integer) -> Integer:
     """The adjacency bits of the edges both of whose ends are in the mask ``keep``."""
     kept = 0
     for vertex in range(6):
@@ -96,7 +96,7 @@ def kept_edges(bits: int, keep: int) -> int:
 
 
 @kernel
-def check_scalar(bits: int, operations: NDArray[np.uint8], num_vertices: int) -> int:
+def check_scalar(bits: Integer, operations: NDArray[np.uint8], num_vertices: Integer) -> Integer:
     """The validity code of a spec (see :func:`prune_scalar`), without pruning it."""
     keep = keep_mask(bits, num_vertices)
     if keep == 0:
@@ -107,7 +107,7 @@ def check_scalar(bits: int, operations: NDArray[np.uint8], num_vertices: int) ->
 
 
 @kernel
-def check_operations(operations: NDArray[np.uint8], num_vertices: int, keep: int) -> int:
+def check_operations(operations: NDArray[np.uint8], num_vertices: Integer, keep: Integer) -> Integer:
     """The validity code of the operations of the vertices in the mask ``keep``."""
     last = np.int64(num_vertices) - 1
     if operations[0] != INPUT:
@@ -122,11 +122,11 @@ def check_operations(operations: NDArray[np.uint8], num_vertices: int, keep: int
 
 @kernel
 def prune_scalar(
-    bits: int,
+    bits: Integer,
     operations: NDArray[np.uint8],
-    num_vertices: int,
+    num_vertices: Integer,
     pruned_operations: NDArray[np.uint8],
-) -> tuple[int, int, int]:
+) -> tuple[Integer, Integer, Integer]:
     """Removes what does not lie on a path from the first to the last vertex.
 
     Pruning and validity are those of the official API: an operation or an edge that is pruned away
@@ -173,7 +173,7 @@ def prune_scalar(
 
 
 @kernel
-def _mix(word: int) -> int:
+def _mix(word: Integer) -> Integer:
     """The finaliser of SplitMix64: a bijection of 64-bit words that spreads every bit."""
     word = np.uint64(word)
     word = (word ^ (word >> np.uint64(30))) * _MIX_1
@@ -182,13 +182,13 @@ def _mix(word: int) -> int:
 
 
 @kernel
-def _if_edge(word: int, bits: int, pair: int) -> int:
+def _if_edge(word: Integer, bits: Integer, pair: Integer) -> Integer:
     """``word`` if bit ``pair`` is set, else 0, without a branch."""
     return np.uint64(word) & (_ZERO - ((bits >> np.uint64(pair)) & _ONE))
 
 
 @kernel
-def _label(operations: NDArray[np.uint8], keep: int, vertex: int) -> int:
+def _label(operations: NDArray[np.uint8], keep: Integer, vertex: Integer) -> Integer:
     """A word for a vertex's operation; one and the same for all vertices that are not kept."""
     operation = np.uint64(UNUSED)
     if (keep >> vertex) & 1:
@@ -197,7 +197,7 @@ def _label(operations: NDArray[np.uint8], keep: int, vertex: int) -> int:
 
 
 @kernel
-def _graph_key(bits: int, operations: NDArray[np.uint8], keep: int) -> int:
+def _graph_key(bits: Integer, operations: NDArray[np.uint8], keep: Integer) -> Integer:
     """The key of the labelled graph; vertices outside ``keep`` must have no edges."""
     b = np.uint64(bits)
     # Forward: a word for all that a vertex is computed from. Edges run upwards, so one pass in
@@ -250,7 +250,7 @@ def _graph_key(bits: int, operations: NDArray[np.uint8], keep: int) -> int:
 
 
 @kernel
-def key_scalar(bits: int, operations: NDArray[np.uint8], num_vertices: int) -> int:
+def key_scalar(bits: Integer, operations: NDArray[np.uint8], num_vertices: Integer) -> Integer:
     """The canonical key of a pruned cell: equal for isomorphic cells, different for all others.
 
     Args:
@@ -265,7 +265,7 @@ def key_scalar(bits: int, operations: NDArray[np.uint8], num_vertices: int) -> i
 
 
 @kernel
-def spec_key(bits: int, operations: NDArray[np.uint8], num_vertices: int) -> tuple[int, int]:
+def spec_key(bits: Integer, operations: NDArray[np.uint8], num_vertices: Integer) -> tuple[Integer, Integer]:
     """Validity and key of an unpruned spec, faster than pruning it first.
 
     The key does not depend on where the vertices stand, so it needs no pruned copy: vertices that

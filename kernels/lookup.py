@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels._jit import kernel
+from nprep.kernels._jit import Integer, kernel
 
 
 @kernel
-def find_key(slot_keys: NDArray[np.uint64], slot_rows: NDArray[np.int32], key: int) -> int:
+def find_key(slot_keys: NDArray[np.uint64], slot_rows: NDArray[np.int32], key: Integer) -> Integer:
     """The row of ``key``, or -1.
 
     Args:
@@ -32,7 +32,7 @@ def find_key(slot_keys: NDArray[np.uint64], slot_rows: NDArray[np.int32], key: i
 
 @kernel
 def insert_key(
-    slot_keys: NDArray[np.uint64], slot_rows: NDArray[np.int32], key: int, row: int
+    slot_keys: NDArray[np.uint64], slot_rows: NDArray[np.int32], key: Integer, row: Integer
 ) -> bool:
     """Adds a key; the table must have an empty slot left.
 
@@ -60,7 +60,7 @@ def insert_key(
 @kernel
 def _insert_all(
     slot_keys: NDArray[np.uint64], slot_rows: NDArray[np.int32], keys: NDArray[np.uint64]
-) -> int:
+) -> Integer:
     """Inserts keys under their positions; returns the first position refused, or -1."""
     for row in range(len(keys)):
         if keys[row] == np.uint64(0) or not insert_key(slot_keys, slot_rows, keys[row], row):

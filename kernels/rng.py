@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels._jit import kernel
+from nprep.kernels._jit import Integer, kernel
 
 _LOW_HALF = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
@@ -34,7 +34,7 @@ def seed_state(seed_sequence: np.random.SeedSequence) -> NDArray[np.uint64]:
 
 
 @kernel
-def next_u64(state: NDArray[np.uint64]) -> int:
+def next_u64(state: NDArray[np.uint64]) -> Integer:
     """64 random bits.
 
     Args:
@@ -58,7 +58,7 @@ def next_u64(state: NDArray[np.uint64]) -> int:
 
 
 @kernel
-def bounded(state: NDArray[np.uint64], n: int) -> int:
+def bounded(state: NDArray[np.uint64], n: Integer) -> Integer:
     """A uniform integer from 0 to n - 1, without bias (Lemire, 2019).
 
     Args:
@@ -117,7 +117,7 @@ def shuffle(state: NDArray[np.uint64], values: NDArray[np.generic]) -> None:
 
 
 @kernel
-def choose(state: NDArray[np.uint64], n: int, out: NDArray[np.integer]) -> None:
+def choose(state: NDArray[np.uint64], n: Integer, out: NDArray[np.integer]) -> None:
     """Draws distinct integers from 0 to n - 1 into ``out``, in random order (Floyd's method).
 
     It costs len(out)^2 / 2 comparisons and no memory: for small samples such as tournaments. For

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels._jit import kernel
+from nprep.kernels._jit import Integer, kernel
 from nprep.kernels.cells import (
     INPUT,
     MAX_EDGES,
@@ -35,14 +35,14 @@ _PAIR_DRAWS = (NUM_PAIRS + 1) // 2
 
 
 @kernel
-def _connects(bits: int) -> bool:
+def _connects(bits: Integer) -> bool:
     """Whether a 7-vertex spec is valid, its operations being known to be."""
     keep = keep_mask(bits, MAX_VERTICES)
     return keep != 0 and count_bits(kept_edges(bits, keep)) <= MAX_EDGES
 
 
 @kernel
-def random_spec(state: NDArray[np.uint64], operations: NDArray[np.uint8]) -> int:
+def random_spec(state: NDArray[np.uint64], operations: NDArray[np.uint8]) -> Integer:
     """The official sampler: every edge with probability 1/2, uniform operations, until valid.
 
     The result is not uniform over cells: a cell is drawn as often as it has such specs.
@@ -73,7 +73,7 @@ def random_spec(state: NDArray[np.uint64], operations: NDArray[np.uint8]) -> int
 
 
 @kernel
-def _other_operation(state: NDArray[np.uint64], operation: int) -> int:
+def _other_operation(state: NDArray[np.uint64], operation: Integer) -> Integer:
     """One of the two other interior operations."""
     return (np.int64(operation) + 1 + bounded(state, NUM_OPERATIONS - 1)) % NUM_OPERATIONS
 
@@ -81,11 +81,11 @@ def _other_operation(state: NDArray[np.uint64], operation: int) -> int:
 @kernel
 def mutate_notebook(
     state: NDArray[np.uint64],
-    bits: int,
+    bits: Integer,
     operations: NDArray[np.uint8],
     rate: float,
     child: NDArray[np.uint8],
-) -> int:
+) -> Integer:
     """The mutation of the official notebook, repeated from the parent until the child is valid.
 
     Each of the 21 pairs flips with probability rate / 7, each of the 5 operations changes to
@@ -127,8 +127,8 @@ def mutate_notebook(
 
 @kernel
 def mutate_one(
-    state: NDArray[np.uint64], bits: int, operations: NDArray[np.uint8], child: NDArray[np.uint8]
-) -> int:
+    state: NDArray[np.uint64], bits: Integer, operations: NDArray[np.uint8], child: NDArray[np.uint8]
+) -> Integer:
     """Changes exactly one of the 21 pairs and 5 operations; the child may be invalid.
 
     Args:
@@ -152,8 +152,8 @@ def mutate_one(
 
 @kernel
 def mutate_one_valid(
-    state: NDArray[np.uint64], bits: int, operations: NDArray[np.uint8], child: NDArray[np.uint8]
-) -> int:
+    state: NDArray[np.uint64], bits: Integer, operations: NDArray[np.uint8], child: NDArray[np.uint8]
+) -> Integer:
     """As :func:`mutate_one`, repeated from the parent until the child is valid.
 
     Args:
