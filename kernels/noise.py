@@ -18,7 +18,7 @@ _HALF = np.uint64(32)
 
 
 @kernel
-def noise_word(noise_seed: int, counter: int) -> int:
+def noise_word(noise_seed: np.uint64, counter: int) -> np.uint64:
     """64 random bits: output number ``counter`` of the generator SplitMix64 seeded so.
 
     Args:
@@ -32,7 +32,7 @@ def noise_word(noise_seed: int, counter: int) -> int:
 
 
 @kernel
-def draw_repeat(validation: NDArray[np.float32], noise_seed: int, counter: int) -> int:
+def draw_repeat(validation: NDArray[np.float32], noise_seed: np.uint64, counter: int) -> int:
     """One of the repeats that are present, uniformly (up to 2^-32).
 
     Args:
@@ -62,7 +62,7 @@ def draw_repeat(validation: NDArray[np.float32], noise_seed: int, counter: int) 
 @kernel
 def draw_repeats(
     validation: NDArray[np.float32],
-    noise_seed: int,
+    noise_seed: np.uint64,
     positions: NDArray[np.int32],
     counters: NDArray[np.int64],
 ) -> NDArray[np.uint8]:
@@ -84,7 +84,7 @@ def draw_repeats(
 
 
 @kernel
-def best_draw(validation: NDArray[np.float32], noise_seed: int) -> tuple[int, int]:
+def best_draw(validation: NDArray[np.float32], noise_seed: np.uint64) -> tuple[int, int]:
     """The row with the best drawn value, each row's counter being its number; first wins ties.
 
     Args:

@@ -237,12 +237,18 @@ class Method(Protocol):
         """
 
 
-class DataclassSettings:
-    """Supplies :meth:`Method.settings` to methods that are dataclasses."""
+@dataclass(frozen=True)
+class Preset:
+    """A base for methods that are frozen dataclasses, each instance a named set of settings.
+
+    Attributes:
+        name: Name of the method.
+    """
+
+    name: str
 
     def settings(self) -> dict[str, object]:
         """The fields of the dataclass."""
-        assert dataclasses.is_dataclass(self)
         return dataclasses.asdict(self)
 
 
@@ -257,7 +263,7 @@ class Searcher(Protocol):
 
 
 @dataclass(frozen=True)
-class SearcherMethod(DataclassSettings):
+class SearcherMethod(Preset):
     """Makes a method of a searcher.
 
     Example::
@@ -279,7 +285,6 @@ class SearcherMethod(DataclassSettings):
         start: Makes the searcher of one trial from the view and the trial's generator.
     """
 
-    name: str
     start: Callable[[View, np.random.Generator], Searcher]
 
     def settings(self) -> dict[str, object]:

@@ -1,0 +1,79 @@
+"""Methods by name."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from typing import Any, cast
+
+from nprep.errors import SettingsError
+from nprep.search.base import Method, SearcherMethod
+from nprep.search.compiled import Oracle, RandomSearch, RegularizedEvolution
+
+_SEQUENTIAL: dict[str, Callable[[], Method]] = {
+    "random": RandomSearch,
+    "evolution": RegularizedEvolution,
+    # Ying et al. (2019): automl/nas_benchmarks, run_regularized_evolution.py.
+    "evolution-ying": lambda: RegularizedEvolution(
+        "evolution-ying", population=100, tournament=10, replacement=True, mutation="one"
+    ),
+    "oracle": Oracle,
+}
+
+# Imported when asked for: training code costs start-up time that the others need not pay. The
+# module has a function ``preset(name, train_samples) -> Method``.
+_PREDICTORS = dict.fromkeys(("np", "np-one-stage", "mlp"), "nprep.search.neural_predictor")
+
+
+def method_names() -> list[str]:
+    """The names of the methods that come with the package."""
+    return [*_SEQUENTIAL, *_PREDICTORS]
+
+
+def make_method(name: str, train_samples: int) -> Method:
+    """The method that a name stands for.
+
+    Args:
+        name: One of :func:`method_names`, or ``module:Class``, where the class is a
+            :class:`~nprep.search.base.Method` to be made without arguments or the class of a
+            :class:`~nprep.search.base.Searcher`.
+        train_samples: The number N of cells that predictors train on.
+
+    Raises:
+        SettingsError: If the name is unknown or what it names cannot be loaded.
+    """
+    if name in _SEQUENTIAL:
+        return _SEQUENTIAL[name]()
+    if name in _PREDICTORS:
+        module = importlib.import_module(_PREDICTORS[name])
+        return cast(Method, module.preset(name, train_samples))
+    if ":" in name:
+        return _import_method(name)
+    raise SettingsError(
+        f"method {name!r} is unknown: use some of {', '.join(method_names())}, or module:Class."
+    )
+
+
+def _import_method(name: str) -> Method:
+    """The method of ``module:Class``."""
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+        raise SettingsError(f"method {name!r} is not of the form module:Class.")
+    module_name, _, attribute = name.partition(":")
+    try:
+        made: Any = getattr(importlib.import_module(module_name), attribute)
+    except ImportError as error:
+        raise SettingsError(
+            f"method {name!r} cannot be imported ({error}): check the module's name and PYTHONPATH."
+        ) from error
+    except AttributeError as error:
+        raise SettingsError(
+            f"method {name!r}: module {module_name} has no {attribute!r}; check the name."
+        ) from error
+    if hasattr(made, "run_block"):
+        return cast(Method, made() if isinstance(made, type) else made)
+    if hasattr(made, "ask") and hasattr(made, "tell"):
+        return SearcherMethod(getattr(made, "name", name), made)
+    raise SettingsError(
+        f"method {name!r} has neither run_block nor ask and tell: see nprep.search.base."
+    )
