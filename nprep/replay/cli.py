@@ -1,0 +1,182 @@
+"""The command line of the replay."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from nprep.errors import SettingsError, TableError
+from nprep.replay.settings import VIEWS, ReplaySettings, TableSource, ViewSource
+from nprep.search.base import ReplayProtocol
+
+MAX_JOBS = 1024
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong arguments as every other error: in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; see --help.")
+
+
+def _parser() -> _Parser:
+    defaults = ReplaySettings()
+    parser = _Parser(
+        prog="python -m nprep.replay",
+        description="Replays search methods on a table of trained networks and compares them.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument("--table", type=Path, help="table file; the built-in default if left out")
+    data.add_argument("--view", default="completed", help=" or ".join(VIEWS))
+    what = parser.add_argument_group("what to run")
+    what.add_argument("--trials", type=int, default=defaults.trials, help="trials of each method")
+    what.add_argument(
+        "--methods",
+        default=",".join(defaults.methods),
+        help="names, separated by commas: random, evolution, evolution-ying, np, np-one-stage, "
+        "mlp, oracle, or module:Class",
+    )
+    what.add_argument(
+        "--samples", type=int, default=defaults.samples, help="budget of the sequential methods"
+    )
+    what.add_argument(
+        "--train-samples",
+        type=int,
+        default=defaults.train_samples,
+        metavar="N",
+        help="cells that predictors train on",
+    )
+    what.add_argument(
+        "--top-k",
+        type=int,
+        default=defaults.top_k,
+        metavar="K",
+        help="cells that predictors have trained in the end; their curves go on to N + K",
+    )
+    what.add_argument("--seed", type=int, default=defaults.seed, help="decides every random draw")
+    rules = parser.add_argument_group("protocol")
+    protocol = defaults.protocol
+    rules.add_argument(
+        "--repeats",
+        default=protocol.repeats,
+        help="the training run that a query sees is drawn once per trial and architecture, or anew "
+        "at every query: architecture or query",
+    )
+    rules.add_argument(
+        "--duplicates", default=protocol.duplicates, help="cells seen before: charged or free"
+    )
+    rules.add_argument(
+        "--sampling",
+        default=protocol.sampling,
+        help="random cells: uniform over cells, or by the official sampler: cells or specs",
+    )
+    how = parser.add_argument_group("how to run")
+    how.add_argument("--jobs", type=int, default=_cores(), help="processes")
+    how.add_argument(
+        "--block", type=int, default=defaults.block, help="trials that run together in a process"
+    )
+    how.add_argument(
+        "--bootstrap",
+        type=int,
+        default=defaults.bootstrap,
+        help="resamples behind each interval",
+    )
+    how.add_argument("--out", type=Path, default=Path("replay-out"), help="folder for results")
+    how.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    how.add_argument("--quiet", action="store_true", help="no progress, no table of results")
+    return parser
+
+
+def _cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_table() -> Path:
+    """The table that is used where none is named.
+
+    Raises:
+        TableError: If there is none.
+    """
+    try:
+        default = importlib.import_module("nprep.table.default")
+    except ModuleNotFoundError as error:
+        raise TableError(
+            "no table is named and this version has no default one: build one with "
+            "python -m nprep.table build and name it with --table."
+        ) from error
+    return Path(default.default_table_path())
+
+
+def open_source(table: Path | None, view: str) -> ViewSource:
+    """The view of a table file, or of the default table."""
+    if view not in (*VIEWS, "surrogate"):
+        raise SettingsError(f"view {view!r} is unknown: use {' or '.join(VIEWS)}.")
+    if table is None:
+        table = default_table()
+    return TableSource(table, view)
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    source: Callable[[Path | None, str], ViewSource] = open_source,
+) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The arguments without the program name, or None for those of the process.
+        source: Finds the view; replaced in tests.
+
+    Returns:
+        The exit status.
+    """
+    given = sys.argv[1:] if argv is None else list(argv)
+    options = _parser().parse_args(given)
+    if not 1 <= options.jobs <= MAX_JOBS:
+        raise SettingsError(f"jobs is {options.jobs}: use a whole number from 1 to {MAX_JOBS}.")
+    settings = ReplaySettings(
+        methods=tuple(name.strip() for name in options.methods.split(",") if name.strip()),
+        trials=options.trials,
+        samples=options.samples,
+        train_samples=options.train_samples,
+        top_k=options.top_k,
+        seed=options.seed,
+        block=options.block,
+        bootstrap=options.bootstrap,
+        protocol=ReplayProtocol(
+            repeats=options.repeats, duplicates=options.duplicates, sampling=options.sampling
+        ),
+    )
+    found = source(options.table, options.view)
+    # After the settings are known to be sound, since this compiles or loads kernels.
+    from nprep.replay.engine import run_replay
+    from nprep.replay.summary import to_text
+
+    try:
+        replay = run_replay(
+            settings,
+            found,
+            options.out,
+            jobs=options.jobs,
+            resume=options.resume,
+            quiet=options.quiet,
+        )
+    except KeyboardInterrupt:
+        if any(options.out.glob("trials/*/*.npz")):
+            again = given if options.resume else [*given, "--resume"]
+            print(f"to continue: python -m nprep.replay {shlex.join(again)}", file=sys.stderr)
+        raise
+    if not options.quiet:
+        print(to_text(replay.summary))
+        print(f"wrote {', '.join(str(path) for path in replay.files)}")
+    return 0

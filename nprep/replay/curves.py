@@ -1,0 +1,155 @@
+"""From queries to curves: what each trial would deploy after every number of samples."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nprep.replay.folder import Results
+from nprep.table.view import View
+
+KEY_SAMPLES = (50, 100, 150, 172, 219, 300, 403, 500, 1000, 2000, 5000, 10_000)
+
+_POINTS_PER_DECADE = 50
+
+CSV_COLUMNS = (
+    "method",
+    "samples",
+    "trials",
+    "seconds_mean",
+    *(
+        f"{metric}_{statistic}"
+        for metric in ("validation", "test")
+        for statistic in ("mean", "std", "q25", "median", "q75")
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of a method's trials; index s - 1 is the state after s samples.
+
+    Attributes:
+        method: Name of the method.
+        train_samples: The number N of a predictor's training cells; 0 for sequential methods.
+        horizon: The number of samples to which the curves reach. Beyond the arrays' length L a
+            trial stays as it ended.
+        validation: (T, L) float64, percent; the best validation accuracy seen so far.
+        test: (T, L) float64, percent; mean test accuracy of the cell that had it. Not monotone.
+        seconds: (T, L) float64; total training time.
+    """
+
+    method: str
+    train_samples: int
+    horizon: int
+    validation: NDArray[np.float64]
+    test: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+
+    def column(self, samples: int) -> int:
+        """The index of the state after ``samples`` samples, at most the horizon."""
+        return min(samples, self.validation.shape[1]) - 1
+
+    def metric(self, name: str) -> NDArray[np.float64]:
+        """The curves of "validation" or "test"."""
+        return {"validation": self.validation, "test": self.test}[name]
+
+
+def curves_of(
+    method: str, train_samples: int, horizon: int, results: Results, view: View
+) -> Curves:
+    """The curves of trials.
+
+    The incumbent after s samples is the first of them with the highest validation accuracy.
+
+    Args:
+        method: Name of the method.
+        train_samples: N of a predictor, else 0.
+        horizon: The number of samples to which the curves reach.
+        results: The trials' queries.
+        view: The cells.
+    """
+    positions, repeats = results.positions, results.repeats
+    values = view.validation[positions, repeats]
+    best = np.maximum.accumulate(values, axis=1)
+    improves = np.empty(values.shape, bool)
+    improves[:, 0] = True
+    improves[:, 1:] = values[:, 1:] > best[:, :-1]
+    steps = np.arange(values.shape[1], dtype=np.int32)
+    incumbent = np.maximum.accumulate(np.where(improves, steps, np.int32(0)), axis=1)
+    deployed = np.take_along_axis(positions, incumbent, axis=1)
+    charged = steps[None, :] < results.lengths[:, None]
+    costs = np.where(charged, view.training_seconds[positions, repeats], np.float32(0))
+    return Curves(
+        method,
+        train_samples,
+        horizon,
+        100.0 * best.astype(np.float64),
+        100.0 * view.test.astype(np.float64)[deployed],
+        np.cumsum(costs, axis=1, dtype=np.float64),
+    )
+
+
+def sample_grid(horizon: int, extra: Sequence[int] = ()) -> list[int]:
+    """The numbers of samples that curves are written at.
+
+    Args:
+        horizon: The largest.
+        extra: More that must be among them where they are within reach.
+
+    Returns:
+        Ascending; evenly spaced on a log scale, with :data:`KEY_SAMPLES` and the horizon.
+    """
+    decades = np.log10(max(horizon, 1))
+    even = 10 ** np.linspace(0, decades, 1 + int(np.ceil(_POINTS_PER_DECADE * decades)))
+    wanted = {*np.rint(even).astype(int).tolist(), *KEY_SAMPLES, *extra, horizon}
+    return sorted(samples for samples in wanted if 1 <= samples <= horizon)
+
+
+def spread(values: NDArray[np.float64]) -> dict[str, float]:
+    """Mean, sample standard deviation (0 of a single value) and quartiles of (T,) values."""
+    q25, median, q75 = np.quantile(values, (0.25, 0.5, 0.75))
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+        "q25": float(q25),
+        "median": float(median),
+        "q75": float(q75),
+    }
+
+
+def curve_row(curves: Curves, samples: int) -> dict[str, float | int | str]:
+    """What :data:`CSV_COLUMNS` name, at one number of samples."""
+    column = curves.column(samples)
+    row: dict[str, float | int | str] = {
+        "method": curves.method,
+        "samples": samples,
+        "trials": len(curves.test),
+        "seconds_mean": float(curves.seconds[:, column].mean()),
+    }
+    for metric in ("validation", "test"):
+        for statistic, value in spread(curves.metric(metric)[:, column]).items():
+            row[f"{metric}_{statistic}"] = value
+    return row
+
+
+def curve_rows(curves: Curves) -> list[dict[str, float | int | str]]:
+    """The rows of ``curves.csv`` of one method."""
+    extra = (curves.train_samples, curves.train_samples + 47) if curves.train_samples else ()
+    return [curve_row(curves, samples) for samples in sample_grid(curves.horizon, extra)]
+
+
+def to_csv(rows: Sequence[dict[str, float | int | str]]) -> bytes:
+    """``curves.csv``: accuracies in percent, times in seconds, six decimals."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in rows:
+        cells = (row[column] for column in CSV_COLUMNS)
+        writer.writerow(f"{cell:.6f}" if isinstance(cell, float) else cell for cell in cells)
+    return text.getvalue().encode()
