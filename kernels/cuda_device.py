@@ -6,6 +6,7 @@ argument, on a device that compiles the same sources for the CPU.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -140,7 +141,8 @@ class CupyDevice:
         """
         try:
             import cupy
-            from cupy_backends.cuda.libs import cublas
+
+            cublas = importlib.import_module("cupy_backends.cuda.libs.cublas")
         except ImportError as error:
             raise MissingDependencyError(
                 "the cupy backend needs CuPy and cuBLAS, which can't be imported "
