@@ -1,0 +1,75 @@
+"""Training runs as every importer delivers them: one array, joined to the rows of the space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nprep.kernels.lookup import KeyIndex
+from nprep.space import CellBatch, build_index, enumerate_space, trainable_parameters
+
+BUDGETS = (4, 12, 36, 108)
+REPEATS = 3
+STAGES = ("half_way", "final")
+VALUES = ("training_seconds", "train_accuracy", "validation_accuracy", "test_accuracy")
+
+
+@dataclass(frozen=True)
+class Space:
+    """The cells that runs are joined to, in the order of the table's rows.
+
+    Attributes:
+        cells: The N cells, in ascending order of their module hashes.
+        module_hash: (N, 16) uint8.
+        trainable_parameters: (N,) int32.
+        index: From canonical keys to rows.
+    """
+
+    cells: CellBatch
+    module_hash: NDArray[np.uint8]
+    trainable_parameters: NDArray[np.int32]
+    index: KeyIndex
+
+    def __len__(self) -> int:
+        """The number of cells N."""
+        return len(self.cells)
+
+
+def load_space(threads: int | None = None) -> Space:
+    """Enumerates the space, with hashes and parameter counts computed from the cells.
+
+    Args:
+        threads: Threads for the hashes; by default one for each processor.
+    """
+    cells, hashes = enumerate_space(threads)
+    return Space(cells, hashes, trainable_parameters(cells), build_index(cells))
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What a source measured.
+
+    Attributes:
+        values: (N, 4, 3, 2, 4) float32 [row, budget, repeat, stage, value], NaN where missing; the
+            axes are BUDGETS, repeats in the order of the source, STAGES and VALUES.
+        attributes: What to keep beside the numbers: where they are from and what was found.
+        warnings: Sentences for the person who builds the table.
+    """
+
+    values: NDArray[np.float32]
+    attributes: Mapping[str, str | int | float]
+    warnings: tuple[str, ...] = field(default=())
+
+    def budgets(self) -> tuple[int, ...]:
+        """The budgets at which any run is present."""
+        present = ~np.isnan(self.values).all(axis=(0, 2, 3, 4))
+        return tuple(b for b, there in zip(BUDGETS, present, strict=True) if there)
+
+
+def empty_values(rows: int) -> NDArray[np.float32]:
+    """The array of :class:`Runs` with every value missing."""
+    shape = (rows, len(BUDGETS), REPEATS, len(STAGES), len(VALUES))
+    return np.full(shape, np.nan, np.float32)
