@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -50,8 +51,7 @@ def _step(builder: Any, i: int, b: Any, c: Any, d: Any) -> Any:
     return builder.xor(c, builder.or_(b, builder.xor(d, ones)))
 
 
-@intrinsic
-def _compress(typing_context: Any, words: Any, start: Any, state: Any) -> Any:
+def _compress_lanes(typing_context: Any, words: Any, start: Any, state: Any) -> Any:
     """Feeds one block of each of 16 messages to MD5.
 
     ``words`` is a flat uint32 array with word w of lane l at ``start + 16 * w + l``; ``state`` is
@@ -97,6 +97,9 @@ def _compress(typing_context: Any, words: Any, start: Any, state: Any) -> Any:
         return context.get_dummy_value()
 
     return signature, generate
+
+
+_compress: Callable[..., None] = intrinsic(_compress_lanes)
 
 
 @kernel
@@ -371,10 +374,11 @@ def _hash_cells(
     order = np.empty(MAX_VERTICES, np.uint8)
     for begin in range(0, len(adjacency_bits), _CHUNK):
         count = min(_CHUNK, len(adjacency_bits) - begin)
-        rounds = 0
+        rounds = np.int64(0)
         for i in range(count):
             size = np.int64(num_vertices[begin + i])
-            rounds = max(rounds, size)
+            if size > rounds:
+                rounds = size
             _prepare_cell(
                 adjacency_bits[begin + i], operations, begin + i, size, first_texts, first_ranks,
                 neighbours, degrees, texts, ranks, i * MAX_VERTICES,
@@ -411,12 +415,12 @@ def _hash_cells(
                             words, blocks, LANES, targets, state, next_texts, next_ranks
                         )
                         filled[blocks] = 0
-            for blocks in range(_MIN_BLOCKS, _MAX_BLOCKS + 1):
-                if filled[blocks] > 0:
+            for group in range(_MIN_BLOCKS, _MAX_BLOCKS + 1):
+                if filled[group] > 0:
                     _flush_vertices(
-                        words, blocks, filled[blocks], targets, state, next_texts, next_ranks
+                        words, group, filled[group], targets, state, next_texts, next_ranks
                     )
-                    filled[blocks] = 0
+                    filled[group] = 0
             texts, next_texts = next_texts, texts
             ranks, next_ranks = next_ranks, ranks
         for i in range(count):
@@ -433,10 +437,10 @@ def _hash_cells(
             if lane + 1 == LANES:
                 _flush_cells(words, blocks, LANES, targets, state, out)
                 filled[blocks] = 0
-        for blocks in range(_MIN_BLOCKS, _MAX_BLOCKS + 1):
-            if filled[blocks] > 0:
-                _flush_cells(words, blocks, filled[blocks], targets, state, out)
-                filled[blocks] = 0
+        for group in range(_MIN_BLOCKS, _MAX_BLOCKS + 1):
+            if filled[group] > 0:
+                _flush_cells(words, group, filled[group], targets, state, out)
+                filled[group] = 0
 
 
 @lru_cache(maxsize=1)
@@ -472,11 +476,15 @@ def module_hash_batch(
         (N, 16) uint8: the MD5 digest, whose hex form is the hash.
     """
     texts, ranks = _first_digests()
-    out = np.empty((len(adjacency_bits), 4), np.uint32)
+    # Numba would compile anew, for seconds, for read-only or strided arrays.
+    bits = np.require(adjacency_bits, np.uint32, ["C", "W"])
+    operations = np.require(operations, np.uint8, ["C", "W"])
+    sizes = np.require(num_vertices, np.uint8, ["C", "W"])
+    out = np.empty((len(bits), 4), np.uint32)
 
     def work(start: int, stop: int) -> None:
         _hash_cells(
-            adjacency_bits[start:stop], operations[start:stop], num_vertices[start:stop],
+            bits[start:stop], operations[start:stop], sizes[start:stop],
             texts, ranks, out[start:stop],
         )  # fmt: skip
 

@@ -26,7 +26,7 @@ def seed_state(seed_sequence: np.random.SeedSequence) -> NDArray[np.uint64]:
     Returns:
         (4,) uint64, to be passed to the functions below, which change it.
     """
-    state = seed_sequence.generate_state(4, np.uint64)
+    state = seed_sequence.generate_state(4, np.uint64).astype(np.uint64, copy=False)
     if not state.any():
         # The only state that xoshiro can't leave.
         state[0] = 1
