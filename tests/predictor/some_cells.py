@@ -1,0 +1,28 @@
+"""Random cells for the tests of the predictors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nprep.space import CellBatch
+
+
+def random_cells(count: int, seed: int, smallest: int = 2, largest: int = 7) -> CellBatch:
+    """Connected cells of mixed sizes; labels of their vertices are random."""
+    rng = np.random.default_rng(seed)
+    bits = np.zeros(count, np.uint32)
+    operations = np.full((count, 7), 255, np.uint8)
+    sizes = rng.integers(smallest, largest + 1, count).astype(np.uint8)
+    for row in range(count):
+        size = int(sizes[row])
+        matrix = np.triu(rng.random((7, 7)) < 0.4, 1)
+        matrix[size:] = False
+        matrix[:, size:] = False
+        # A path through all vertices keeps the cell connected.
+        for vertex in range(size - 1):
+            matrix[vertex, vertex + 1] = True
+        bits[row] = sum(1 << k for k, edge in enumerate(matrix[np.triu_indices(7, 1)]) if edge)
+        operations[row, 0] = 3
+        operations[row, 1 : size - 1] = rng.integers(0, 3, size - 2)
+        operations[row, size - 1] = 4
+    return CellBatch(bits, operations, sizes)
