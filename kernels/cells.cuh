@@ -4,6 +4,7 @@
 // operation codes, here as the bytes of one 64-bit word, so that all of it stays in registers.
 #pragma once
 #include "portable.cuh"
+#include "random.cuh"
 
 #define MAX_VERTICES 7
 #define MAX_EDGES 9
@@ -140,13 +141,6 @@ DEVICE int prune(uint32 &bits, uint64 &operations, int &size) {
     operations = kept_operations;
     size = count;
     return code;
-}
-
-// The finaliser of SplitMix64.
-DEVICE uint64 mix(uint64 word) {
-    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9ULL;
-    word = (word ^ (word >> 27)) * 0x94D049BB133111EBULL;
-    return word ^ (word >> 31);
 }
 
 // The isomorphism-invariant key of the graph of the vertices in `keep`; never 0.

@@ -1,6 +1,14 @@
-// xoshiro256** on the GPU: the twin of rng.py, so that a stream gives the same numbers on both.
+// Random words on the GPU: xoshiro256** as in rng.py, so that a stream gives the same numbers on
+// both, and SplitMix64 as a function of a counter, where threads share a stream.
 #pragma once
 #include "portable.cuh"
+
+// The finaliser of SplitMix64.
+DEVICE uint64 mix(uint64 word) {
+    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    word = (word ^ (word >> 27)) * 0x94D049BB133111EBULL;
+    return word ^ (word >> 31);
+}
 
 struct Generator {
     uint64 s0, s1, s2, s3;

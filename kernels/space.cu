@@ -4,7 +4,6 @@
 // The functions that compute are in the headers, beside the rules that they follow.
 #include "cells.cuh"
 #include "parameters.cuh"
-#include "random.cuh"
 
 KERNEL prune_specs(int64 count, const uint32 *bits, const uint8 *operations, const uint8 *sizes,
                    uint8 *codes, uint32 *pruned_bits, uint8 *pruned_operations,

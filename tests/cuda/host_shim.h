@@ -25,3 +25,7 @@ struct alignas(16) float4 {
 };
 
 #include <cmath>
+
+using std::exp;
+using std::fabs;
+using std::log1p;
