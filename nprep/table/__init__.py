@@ -1,1 +1,1 @@
-"""nprep.table."""
+"""Tables of measurements: one HDF5 file, opened in milliseconds, with its provenance inside."""

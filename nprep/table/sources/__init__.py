@@ -1,1 +1,34 @@
-"""One module for each kind of file that a table can be built from."""
+"""What a table can be built from: one module per source, named in :data:`SOURCES`.
+
+A source module has
+
+- ``add_arguments(parser)``: adds its own arguments, the input file first;
+- ``build(arguments, progress) -> Content``: reads the input; ``progress`` takes one line of text;
+- optionally ``default_output(arguments) -> Path | None``: where the table goes if no file is named.
+"""
+
+from __future__ import annotations
+
+# Name to module and one line of help; the modules are imported when they are used.
+SOURCES: dict[str, tuple[str, str]] = {
+    "measured": (
+        "nprep.table.sources.measured",
+        "measured.npz: public measurements joined; the rest modelled",
+    ),
+    "nasbench": (
+        "nprep.table.sources.nasbench",
+        "nasbench_only108.tfrecord or nasbench_full.tfrecord: the official files",
+    ),
+    "freerea": (
+        "nprep.table.sources.freerea",
+        "accuracies.pkl.gz of FreeREA: test means of all cells; the rest modelled",
+    ),
+    "neuralpredictor": (
+        "nprep.table.sources.neuralpredictor",
+        "nasbench.hdf5 of ultmaster/neuralpredictor.pytorch",
+    ),
+    "nasbench-pickle": (
+        "nprep.table.sources.nasbench_pickle",
+        "the pickle of NASLib or NASBenchAPI",
+    ),
+}

@@ -1,0 +1,182 @@
+"""Opens a table file and maps its datasets into memory, trusting nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from nprep.errors import TableError
+from nprep.table.schema import BUDGETS, FORMAT, METRICS, REPEATS, SCHEMA_VERSION, STAGES
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_REBUILD = "build it again with python -m nprep.table build"
+
+# Dtype and trailing shape of the arrays of cells and of the index.
+_CELLS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+    "adjacency_bits": (np.uint32, ()),
+    "operations": (np.uint8, (7,)),
+    "num_vertices": (np.uint8, ()),
+    "module_hash": (np.uint8, (16,)),
+    "key": (np.uint64, ()),
+    "trainable_parameters": (np.int32, ()),
+}
+_INDEX: dict[str, type[np.generic]] = {"slot_keys": np.uint64, "slot_rows": np.int32}
+
+
+@dataclass(frozen=True)
+class MappedFile:
+    """A table file's attributes and arrays.
+
+    Attributes:
+        attributes: Of the file.
+        sources: Attributes of each source.
+        arrays: Path inside the file to the mapped array. Pages are shared between processes;
+            writing to an array changes this process's copy alone, never the file.
+        digests: Path inside the file to the stored checksum.
+    """
+
+    attributes: dict[str, Any]
+    sources: dict[str, dict[str, Any]]
+    arrays: dict[str, NDArray[Any]]
+    digests: dict[str, str]
+
+
+def _plain(value: Any) -> Any:
+    """An attribute as a plain Python value."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _map(path: Path, name: str, dataset: Any, size: int) -> NDArray[Any]:
+    """Maps one dataset.
+
+    Raises:
+        TableError: If it is not one contiguous piece that lies inside the file.
+    """
+    offset = dataset.id.get_offset()
+    contiguous = dataset.chunks is None and dataset.id.get_create_plist().get_nfilters() == 0
+    if not contiguous or (offset is None and dataset.size):
+        raise TableError(
+            f"{path} can't be mapped: its dataset {name} is not contiguous and uncompressed; "
+            f"{_REBUILD}."
+        )
+    if dataset.size == 0:
+        return np.empty(dataset.shape, dataset.dtype)
+    if offset + dataset.size * dataset.dtype.itemsize > size:
+        raise TableError(
+            f"{path} is truncated: its dataset {name} ends beyond the {size} bytes of the file; "
+            "copy the whole file again or " + _REBUILD + "."
+        )
+    # Copy-on-write: the arrays count as writable, for which alone the kernels are compiled.
+    mapped = np.memmap(path, dataset.dtype, mode="c", offset=offset, shape=dataset.shape)
+    array = np.asarray(mapped)
+    return array if array.flags.aligned else array.copy()
+
+
+def _expect(path: Path, name: str, array: NDArray[Any], dtype: Any, shape: tuple[int, ...]) -> None:
+    if array.dtype != dtype or array.shape != shape:
+        raise TableError(
+            f"{path} is damaged or foreign: its dataset {name} is {array.dtype} {array.shape}, not "
+            f"{np.dtype(dtype)} {shape}; {_REBUILD}."
+        )
+
+
+def _check_attributes(path: Path, attributes: dict[str, Any]) -> None:
+    if attributes.get("format") != FORMAT:
+        raise TableError(
+            f"{path} is an HDF5 file but no nprep table; {_REBUILD} (other formats are sources)."
+        )
+    version = attributes.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise TableError(
+            f"{path} has schema version {version}, and this nprep reads version {SCHEMA_VERSION}: "
+            f"{_REBUILD}."
+        )
+    for name in ("rows", "views", "source", "builder", "space"):
+        if name not in attributes:
+            raise TableError(f"{path} is damaged: it lacks the attribute {name}; {_REBUILD}.")
+
+
+def _check_arrays(path: Path, attributes: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    rows = attributes["rows"]
+    for name, (dtype, rest) in _CELLS.items():
+        if f"cells/{name}" not in arrays:
+            raise TableError(f"{path} is damaged: it lacks the dataset cells/{name}; {_REBUILD}.")
+        _expect(path, f"cells/{name}", arrays[f"cells/{name}"], dtype, (rows, *rest))
+    slots = len(arrays.get("index/slot_keys", ()))
+    for name, dtype in _INDEX.items():
+        if f"index/{name}" not in arrays:
+            raise TableError(f"{path} is damaged: it lacks the dataset index/{name}; {_REBUILD}.")
+        _expect(path, f"index/{name}", arrays[f"index/{name}"], dtype, (slots,))
+    # A table of slots that is full or not a power of two would send a search round for ever.
+    if slots <= rows or slots & (slots - 1):
+        raise TableError(f"{path} is damaged: its index has {slots} slots; {_REBUILD}.")
+    for kind, shape in (
+        ("metrics", (rows, len(BUDGETS), REPEATS)),
+        ("means", (rows, len(BUDGETS))),
+    ):
+        for stage in STAGES:
+            for metric in METRICS:
+                name = f"{kind}/{stage}/{metric}"
+                if (name in arrays) != (f"{name}_provenance" in arrays):
+                    raise TableError(
+                        f"{path} is damaged: {name} has no provenance or the reverse; {_REBUILD}."
+                    )
+                if name in arrays:
+                    _expect(path, name, arrays[name], np.float32, shape)
+                    _expect(
+                        path, f"{name}_provenance", arrays[f"{name}_provenance"], np.uint8, shape
+                    )
+
+
+def map_file(path: Path) -> MappedFile:
+    """Opens a table file.
+
+    Raises:
+        TableError: If it is missing, unreadable, foreign, truncated, of another schema version or
+            damaged in its structure (damaged values are found by ``check`` alone).
+    """
+    try:
+        size = os.stat(path).st_size
+        if path.is_dir():
+            raise TableError(f"{path} is a folder, not a table: name the table file in it.")
+        with open(path, "rb") as stream:
+            signature = stream.read(len(_SIGNATURE))
+    except OSError as error:
+        raise TableError(
+            f"{path} can't be read ({error.strerror}): check the name, or {_REBUILD}."
+        ) from error
+    if signature != _SIGNATURE:
+        what = "empty" if size == 0 else "no HDF5 file"
+        raise TableError(f"{path} is {what}, so no nprep table: {_REBUILD}.")
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = {name: _plain(value) for name, value in file.attrs.items()}
+            _check_attributes(path, attributes)
+            datasets: dict[str, Any] = {}
+
+            def visit(name: str, item: Any) -> None:
+                if isinstance(item, h5py.Dataset):
+                    datasets[name] = item
+
+            file.visititems(visit)
+            arrays = {name: _map(path, name, item, size) for name, item in datasets.items()}
+            digests = {name: str(item.attrs.get("blake2b", "")) for name, item in datasets.items()}
+            sources = {
+                name: {key: _plain(value) for key, value in group.attrs.items()}
+                for name, group in file.get("sources", {}).items()
+            }
+    except (OSError, RuntimeError, KeyError, ValueError, UnicodeDecodeError) as error:
+        raise TableError(
+            f"{path} is truncated or damaged ({' '.join(str(error).split())}): copy the whole file "
+            f"again or {_REBUILD}."
+        ) from error
+    _check_arrays(path, attributes, arrays)
+    return MappedFile(attributes, sources, arrays, digests)
