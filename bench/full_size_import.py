@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from nprep.kernels.crc32c import masked_crc32c
-from nprep.table.sources._runs import BUDGETS, empty_values
+from nprep.table.schema import BUDGETS
+from nprep.table.sources._runs import empty_values
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import tfrecord_writer as writer

@@ -16,6 +16,7 @@ import math
 import re
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 
 from nprep.kernels.nasbench_record import NUM_EVALUATIONS, NUM_FIELDS
 
@@ -140,13 +141,13 @@ def decode_metrics(data: bytes) -> Metrics:
     return Metrics(tuple(evaluations), parameters)
 
 
-def _check_metrics(metrics: Metrics) -> None:
-    """Raises :class:`RecordError` unless there are 3 evaluations, in order, with possible values."""
+def check_metrics(metrics: Metrics) -> None:
+    """Raises :class:`RecordError` unless there are 3 evaluations in order with possible values."""
     count = len(metrics.evaluations)
     if count != NUM_EVALUATIONS:
         raise RecordError(f"it has {count} evaluations; 3 are due: at the start, half-way, final")
     epochs = [evaluation[0] for evaluation in metrics.evaluations]
-    if any(later < earlier for earlier, later in zip(epochs, epochs[1:], strict=False)):
+    if any(later < earlier for earlier, later in pairwise(epochs)):
         raise RecordError(f"its evaluations are in the wrong order (epochs {epochs})")
     for evaluation in metrics.evaluations:
         if not (math.isnan(evaluation[1]) or 0.0 <= evaluation[1] < 1e9):
@@ -219,7 +220,7 @@ def decode_record(payload: bytes) -> Record:
     except (binascii.Error, ValueError) as error:
         raise RecordError("its metrics are no base64 text") from error
     metrics = decode_metrics(raw)
-    _check_metrics(metrics)
+    check_metrics(metrics)
     return Record(
         module_hash=bytes.fromhex(module_hash),
         epochs=epochs,

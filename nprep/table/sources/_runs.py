@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 
 from nprep.kernels.lookup import KeyIndex
 from nprep.space import CellBatch, build_index, enumerate_space, trainable_parameters
+from nprep.table.schema import BUDGETS, REPEATS, Content, Metric
 
-BUDGETS = (4, 12, 36, 108)
-REPEATS = 3
+VIEWS = {
+    "measured": "NASBench-101, the cells with three measured runs of 108 epochs; nothing modelled",
+    "completed": "NASBench-101, all cells with a measured run of 108 epochs; nothing modelled",
+}
+
+# The order of the last two axes of a source's values, which is that of the official records.
 STAGES = ("half_way", "final")
 VALUES = ("training_seconds", "train_accuracy", "validation_accuracy", "test_accuracy")
 
@@ -64,7 +69,7 @@ class Runs:
     warnings: tuple[str, ...] = field(default=())
 
     def budgets(self) -> tuple[int, ...]:
-        """The budgets at which any run is present."""
+        """The budgets at which anything was measured."""
         present = ~np.isnan(self.values).all(axis=(0, 2, 3, 4))
         return tuple(b for b, there in zip(BUDGETS, present, strict=True) if there)
 
@@ -73,3 +78,29 @@ def empty_values(rows: int) -> NDArray[np.float32]:
     """The array of :class:`Runs` with every value missing."""
     shape = (rows, len(BUDGETS), REPEATS, len(STAGES), len(VALUES))
     return np.full(shape, np.nan, np.float32)
+
+
+def to_content(source: str, runs: Runs, space: Space) -> Content:
+    """What a table file is written from.
+
+    Args:
+        source: Name of the source.
+        runs: Its runs; every one of them counts as measured.
+        space: What they were joined to.
+    """
+    metrics = {}
+    for stage, stage_name in enumerate(STAGES):
+        for value, value_name in enumerate(VALUES):
+            values = np.ascontiguousarray(runs.values[..., stage, value])
+            if not np.isnan(values).all():
+                metrics[stage_name, value_name] = Metric.measured(values)
+    return Content(
+        source=source,
+        cells=space.cells,
+        module_hash=space.module_hash,
+        trainable_parameters=space.trainable_parameters,
+        metrics=metrics,
+        means={},
+        views=VIEWS if 108 in runs.budgets() else {},
+        sources={source: dict(runs.attributes)},
+    )

@@ -9,7 +9,9 @@ returns another; runs that are missing stay missing. Both are counted and report
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.errors import TableError
-from nprep.kernels.cells import key_scalar, keep_mask
+from nprep.errors import SettingsError, TableError
+from nprep.kernels.cells import keep_mask, key_scalar
 from nprep.kernels.lookup import find_key
 from nprep.kernels.md5 import module_hash_batch
 from nprep.kernels.nasbench_record import (
@@ -30,18 +32,16 @@ from nprep.kernels.nasbench_record import (
     place_runs,
 )
 from nprep.kernels.parameters import parameters_batch
+from nprep.table._progress import ByteProgress
+from nprep.table.schema import BUDGETS, CITATION, Content
 from nprep.table.sources._nasbench_record import Record, RecordError, decode_record
-from nprep.table.sources._runs import BUDGETS, Runs, Space, empty_values
+from nprep.table.sources._runs import Runs, Space, empty_values, load_space, to_content
 from nprep.table.tfrecord import CHUNK_BYTES, Chunk, read_chunks, record_error
 
 OFFICIAL_SHA256 = {
     "3d64db8180fb1b0207212f9032205064312b6907a3bbc81eabea10db2f5c7e9c": "nasbench_full.tfrecord",
     "4c39c3936e36a85269881d659e44e61a245babcb72cb374eacacf75d0e5f4fd1": "nasbench_only108.tfrecord",
 }
-CITATION = (
-    "C. Ying, A. Klein, E. Christiansen, E. Real, K. Murphy, F. Hutter, NAS-Bench-101: Towards "
-    "Reproducible Neural Architecture Search, ICML 2019"
-)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _find_row(record: Record, space: Space) -> int:
     row = int(find_key(space.index.slot_keys, space.index.slot_rows, key))
     if row < 0:
         raise RecordError(
-            f"its cell (hash {record.module_hash.hex()}) is not one of the {len(space)} of the space"
+            f"its cell (hash {record.module_hash.hex()}) is none of the {len(space)} of the space"
         )
     computed = module_hash_batch(bits, operations, vertices)[0].tobytes()
     if computed != record.module_hash:
@@ -286,7 +286,7 @@ def read_nasbench(
     if absent and not allow_missing:
         raise TableError(
             f"{path}: after {records} records, {absent} of the {len(space)} cells have no run at "
-            "some budget: the file is incomplete; get it again, or accept that with --allow-missing."
+            "some budget; get the whole file, or accept that with --allow-missing."
         )
     attributes: dict[str, str | int | float] = {
         "file": path.name,
@@ -300,3 +300,46 @@ def read_nasbench(
         "rounded_values": rounded,
     }
     return Runs(values, attributes, tuple(_report(counts, isomorphic, rounded)))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of this source."""
+    parser.add_argument("input", type=Path, help="nasbench_only108.tfrecord or nasbench_full")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="threads (default: processors)"
+    )
+    parser.add_argument(
+        "--any-order",
+        action="store_true",
+        help="accept a file, other than the official ones, that is not in their order",
+    )
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="accept a file that lacks cells"
+    )
+
+
+def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Content:
+    """Reads an official file.
+
+    Raises:
+        TableError: If the file is not what it should be.
+    """
+    if arguments.jobs < 1:
+        raise SettingsError(f"--jobs is {arguments.jobs}: give a number from 1 on.")
+    progress("enumerating the space")
+    space = load_space(arguments.jobs)
+    bar = ByteProgress(f"reading {arguments.input}", arguments.quiet)
+    try:
+        runs = read_nasbench(
+            arguments.input,
+            space,
+            jobs=arguments.jobs,
+            any_order=arguments.any_order,
+            allow_missing=arguments.allow_missing,
+            progress=bar,
+        )
+    finally:
+        bar.close()
+    for warning in runs.warnings:
+        progress(f"note: {warning}")
+    return to_content("nasbench", runs, space)
