@@ -273,12 +273,13 @@ def evolve(
     child = np.empty(MAX_VERTICES, np.uint8)
     seen = np.zeros(len(space.validation) if rules.free_duplicates else 1, np.bool_)
     charged = 0
-    for query in range(rules.max_queries):
+    queries = 0
+    for born in range(rules.max_queries):
         if charged == len(positions):
             break
         # The child takes the place of the oldest individual.
-        place = query % population
-        if query >= population:
+        place = born % population
+        if born >= population:
             parent = _tournament(state, values, place, settings.replacement, drawn)
             position = _OUTSIDE
             redraws = 0
@@ -309,7 +310,8 @@ def evolve(
         if position < 0:
             values[place] = 0.0
             continue
-        counter = query if rules.per_query else position
+        counter = queries if rules.per_query else position
+        queries += 1
         repeat = draw_repeat(space.validation[position], rules.noise_seed, counter)
         values[place] = space.validation[position, repeat]
         if rules.free_duplicates:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from nprep.kernels.cells import key_batch, prune_batch
@@ -62,3 +64,17 @@ def synthetic_view(cells: int = 600, seed: int = 0, missing: float = 0.05) -> Vi
         index=KeyIndex.build(keys),
         provenance={"validation": {"modelled": int((~gaps).sum()), "missing": int(gaps.sum())}},
     )
+
+
+@dataclass(frozen=True)
+class SyntheticSource:
+    """Hands out a synthetic view where a table would be opened."""
+
+    cells: int = 600
+    seed: int = 0
+
+    def load(self) -> View:
+        return synthetic_view(self.cells, self.seed)
+
+    def describe(self) -> dict[str, object]:
+        return {"synthetic": self.seed}

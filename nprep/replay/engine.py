@@ -178,13 +178,18 @@ def _run_blocks(
 def figure_notes(settings: ReplaySettings, view: View) -> list[str]:
     """What a reader must know who sees nothing but the figure."""
     protocol = settings.protocol
+    about = f"View {view.name}: {view.description}"
+    counts = view.provenance.get("validation", {})
+    if counts.get("modelled"):
+        share = counts["modelled"] / max(1, sum(counts.values()))
+        about += f" Modelled, not measured: {share:.0%} of the validation accuracies."
     rules = (
         f"Mean and standard deviation of {settings.trials} trials. Protocol {protocol.name}: "
         "chosen by validation accuracy of one run, reported is the mean test accuracy of all runs; "
         f"repeat drawn per {protocol.repeats}, duplicates {protocol.duplicates}, random "
         f"{protocol.sampling}; seed {settings.seed}; nprep {__version__}."
     )
-    return textwrap.wrap(f"View {view.name}: {view.description}", 130) + textwrap.wrap(rules, 130)
+    return textwrap.wrap(about, 130) + textwrap.wrap(rules, 130)
 
 
 def _write_outputs(

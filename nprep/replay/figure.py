@@ -168,6 +168,7 @@ def draw(axes: Axes, data: FigureData) -> None:
             label="training samples N" if number == 0 else None,
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlim(*data.x_limits)
     axes.set_ylim(*data.y_limits)
     axes.set_xlabel("trained networks (samples)")

@@ -5,13 +5,13 @@ Every file appears under its name only when it is complete, so a run may be kill
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import math
 import os
 import re
-import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ def write_file(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise RunFolderError(
             f"{path} cannot be written ({error.strerror}): free space or choose another --out; "
             "--resume continues."
@@ -130,9 +131,9 @@ def read_block(folder: Path, block: Block, horizon: int, view_shape: tuple[int, 
     """
     path = folder / block.file
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             results = Results(arrays["positions"], arrays["repeats"], arrays["lengths"])
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # Damage can raise nearly anything inside zipfile and numpy.
         raise ValueError(f"{path} cannot be read: {error}") from error
     positions, repeats, lengths = results.positions, results.repeats, results.lengths
     sound = (
@@ -155,7 +156,7 @@ def read_block(folder: Path, block: Block, horizon: int, view_shape: tuple[int, 
     return results
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keeps a second run out of the folder; a killed run keeps nobody out.
 
@@ -223,8 +224,19 @@ def open_folder(folder: Path, settings: dict[str, Any], resume: bool) -> None:
 
 
 def to_json(content: object) -> bytes:
-    """JSON with a fixed layout; what is not finite must have been replaced by None."""
-    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+    """JSON with a fixed layout; null stands for infinities and NaN, which JSON lacks."""
+    return (json.dumps(_finite(content), indent=2, allow_nan=False) + "\n").encode()
+
+
+def _finite(content: object) -> object:
+    """The content with None in place of what is not finite."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
 
 
 def _compare(path: Path, settings: dict[str, Any]) -> None:

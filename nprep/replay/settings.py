@@ -94,6 +94,11 @@ class ReplaySettings:
                     f"method {name!r} needs {horizon} cells (train-samples + top-k) and view "
                     f"{view.name!r} has {len(view)}: lower --train-samples or --top-k."
                 )
+        if np.isnan(view.test).any():
+            raise SettingsError(
+                f"view {view.name!r} has no test accuracy for {int(np.isnan(view.test).sum())} of "
+                f"its {len(view)} cells: use a view or a table that has."
+            )
         missing = np.isnan(view.validation).all(axis=1)
         if missing.any():
             raise SettingsError(

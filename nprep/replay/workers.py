@@ -138,6 +138,7 @@ def run_in_processes(
     waiting = deque(blocks)
     running: dict[connection.Connection, tuple[SpawnProcess, Block]] = {}
     processes: list[SpawnProcess] = []
+    pipes: list[connection.Connection] = []
     try:
         with _single_threaded():
             for _ in range(min(jobs, len(blocks))):
@@ -149,8 +150,11 @@ def run_in_processes(
                 # With our copy of their end closed, a dead worker shows as the end of the stream.
                 theirs.close()
                 processes.append(process)
+                pipes.append(ours)
                 running[ours] = (process, waiting.popleft())
-                ours.send(running[ours][1])
+                # One that died at once is found out below.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    ours.send(running[ours][1])
         while running:
             for ready in connection.wait(list(running)):
                 assert isinstance(ready, connection.Connection)
@@ -171,12 +175,14 @@ def run_in_processes(
                     raise answer
                 if following:
                     running[ready] = (process, waiting.popleft())
-                else:
-                    ready.close()
                 yield answer
     finally:
-        for ours, (process, _) in running.items():
+        # Whatever is still at work has not stored its block, and those at rest wait for nothing.
+        for process in processes:
             process.terminate()
-            ours.close()
         for process in processes:
             process.join()
+        for pipe in pipes:
+            pipe.close()
+        for leftover in folder.rglob(".*.tmp"):
+            leftover.unlink(missing_ok=True)

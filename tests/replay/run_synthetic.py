@@ -1,0 +1,91 @@
+"""The replay's command line on a synthetic view: ``python -m tests.replay.run_synthetic``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nprep._cli import run
+from nprep.replay.cli import main
+from nprep.search.base import ReplayProtocol, Trace
+from nprep.search.compiled import RandomSearch
+from nprep.table.view import View
+from tests.synthetic import SyntheticSource
+
+
+class Slow:
+    """Random search that takes its time and leaves its process number in a folder."""
+
+    name = "slow"
+
+    def settings(self) -> dict[str, object]:
+        return {"name": self.name}
+
+    def run_block(
+        self,
+        view: View,
+        seeds: Sequence[np.random.SeedSequence],
+        samples: int,
+        protocol: ReplayProtocol,
+    ) -> list[Trace]:
+        if "NPREP_TEST_PIDS" in os.environ:
+            (Path(os.environ["NPREP_TEST_PIDS"]) / str(os.getpid())).touch()
+            time.sleep(0.3)
+        return RandomSearch().run_block(view, seeds, samples, protocol)
+
+
+class Predictor(Slow):
+    """Random cells, then the best by test: stands in for a good predictor."""
+
+    name = "predictor"
+    train_samples = 20
+
+    def run_block(
+        self,
+        view: View,
+        seeds: Sequence[np.random.SeedSequence],
+        samples: int,
+        protocol: ReplayProtocol,
+    ) -> list[Trace]:
+        best = np.argsort(-view.test)[: samples - 20].astype(np.int32)
+
+        def combine(trace: Trace) -> Trace:
+            positions = np.concatenate([trace.positions, best])
+            repeats = np.concatenate(
+                [trace.repeats, np.nanargmax(view.validation[best], axis=1).astype(np.uint8)]
+            )
+            return Trace(
+                positions,
+                repeats,
+                view.validation[positions, repeats],
+                view.training_seconds[positions, repeats],
+            )
+
+        return [combine(t) for t in RandomSearch().run_block(view, seeds, 20, protocol)]
+
+
+class Crash(Slow):
+    """Takes its process down."""
+
+    name = "crash"
+
+    def run_block(self, *args: object) -> list[Trace]:  # type: ignore[override]
+        os._exit(3)
+
+
+class Silent(Slow):
+    """Returns nothing."""
+
+    name = "silent"
+
+    def run_block(self, *args: object) -> list[Trace]:  # type: ignore[override]
+        return []
+
+
+if __name__ == "__main__":
+    sys.exit(run(lambda argv: main(argv, lambda table, view: SyntheticSource())))

@@ -1,0 +1,280 @@
+"""Curves, statistics and the figure's numbers against obvious loops."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from nprep.replay.curves import (
+    CSV_COLUMNS,
+    KEY_SAMPLES,
+    Curves,
+    curve_rows,
+    curves_of,
+    sample_grid,
+    to_csv,
+)
+from nprep.replay.figure import draw, figure_data
+from nprep.replay.folder import Results
+from nprep.replay.progress import Progress, format_seconds
+from nprep.replay.settings import ReplaySettings
+from nprep.replay.statistics import (
+    bootstrap_means,
+    first_reached,
+    interval,
+    speedup_at_samples,
+    speedups_at_targets,
+)
+from nprep.replay.summary import summarize, to_text
+from nprep.search.base import ReplayProtocol, trial_seed
+from nprep.search.compiled import Oracle, RandomSearch
+from tests.synthetic import synthetic_view
+
+VIEW = synthetic_view()
+
+
+def traces_of(method: object, trials: int, samples: int) -> list:  # type: ignore[type-arg]
+    seeds = [trial_seed(1, "t", trial) for trial in range(trials)]
+    return method.run_block(VIEW, seeds, samples, ReplayProtocol())  # type: ignore[attr-defined]
+
+
+def made_curves(name: str, test: np.ndarray, train_samples: int = 0) -> Curves:
+    test = np.asarray(test, float)
+    return Curves(name, train_samples, test.shape[1], test + 1, test, np.cumsum(test, axis=1))
+
+
+def test_curves_equal_a_plain_loop() -> None:
+    traces = traces_of(RandomSearch(), 4, 90)
+    # Trials of unequal length, as with free duplicates.
+    traces[2] = type(traces[2])(*(getattr(traces[2], f)[:31] for f in traces[2].__dict__))
+    curves = curves_of("random", 0, 90, Results.of_traces(traces), VIEW)
+    for trial, trace in enumerate(traces):
+        best, seconds = -1, 0.0
+        for step in range(90):
+            if step < len(trace):
+                seconds += float(trace.seconds[step])
+                if best < 0 or trace.validation[step] > trace.validation[best]:
+                    best = step
+            assert curves.validation[trial, step] == 100 * float(trace.validation[best])
+            assert curves.test[trial, step] == 100 * float(VIEW.test[trace.positions[best]])
+            assert curves.seconds[trial, step] == pytest.approx(seconds, rel=1e-12)
+    assert (np.diff(curves.validation, axis=1) >= 0).all()
+    # Only validation is monotone: a better run may be of a worse cell.
+    assert (np.diff(curves.test, axis=1) < 0).any()
+
+
+def test_first_of_equal_values_is_kept() -> None:
+    positions = np.array([[5, 9, 5]], np.int32)
+    view = synthetic_view()
+    validation = view.validation.copy()
+    validation[[5, 9]] = 0.9
+    view = type(view)(**{**view.__dict__, "validation": validation})
+    results = Results(positions, np.zeros((1, 3), np.uint8), np.array([3], np.int32))
+    assert (curves_of("m", 0, 3, results, view).test == 100 * float(view.test[5])).all()
+
+
+def test_csv_holds_the_statistics_of_the_trials() -> None:
+    traces = traces_of(RandomSearch(), 9, 200)
+    curves = curves_of("random", 0, 200, Results.of_traces(traces), VIEW)
+    rows = list(csv.DictReader(io.StringIO(to_csv(curve_rows(curves)).decode())))
+    assert tuple(rows[0]) == CSV_COLUMNS
+    assert {50, 100, 150, 172, 200} <= {int(row["samples"]) for row in rows}
+    for row in rows:
+        column = int(row["samples"]) - 1
+        for metric, values in (("validation", curves.validation), ("test", curves.test)):
+            at = sorted(values[:, column].tolist())
+            mean = sum(at) / 9
+            std = math.sqrt(sum((value - mean) ** 2 for value in at) / 8)
+            wanted = {"mean": mean, "std": std, "q25": at[2], "median": at[4], "q75": at[6]}
+            for statistic, value in wanted.items():
+                assert float(row[f"{metric}_{statistic}"]) == pytest.approx(value, abs=1e-6)
+        assert float(row["seconds_mean"]) == pytest.approx(
+            np.mean([trace.seconds[: column + 1].sum(dtype=float) for trace in traces]), abs=1e-3
+        )
+
+
+def test_single_trial_has_no_deviation() -> None:
+    rows = curve_rows(made_curves("m", np.array([[93.0, 94.0]])))
+    assert [row["test_std"] for row in rows] == [0.0, 0.0]
+
+
+def test_oracle_is_a_constant() -> None:
+    curves = curves_of("oracle", 0, 500, Results.of_traces(traces_of(Oracle(), 3, 500)), VIEW)
+    rows = curve_rows(curves)
+    assert [row["samples"] for row in rows][-1] == 500
+    assert len({row["test_mean"] for row in rows}) == 1
+
+
+@given(horizon=st.integers(1, 100_000), extra=st.lists(st.integers(1, 200_000), max_size=3))
+@settings(max_examples=100, deadline=None)
+def test_sample_grid(horizon: int, extra: list[int]) -> None:
+    grid = sample_grid(horizon, extra)
+    assert grid == sorted(set(grid))
+    assert (grid[0], grid[-1]) == (1, horizon)
+    assert all(s in grid for s in (*KEY_SAMPLES, *extra) if s <= horizon)
+
+
+@given(
+    means=st.lists(
+        st.lists(st.floats(90, 95, width=32), min_size=6, max_size=6), min_size=1, max_size=4
+    ),
+    targets=st.lists(st.floats(89, 96, width=32), min_size=1, max_size=4),
+)
+@settings(max_examples=200, deadline=None)
+def test_first_reached_equals_a_search(means: list[list[float]], targets: list[float]) -> None:
+    reached = first_reached(np.array(means), np.array(targets))
+    for i, curve in enumerate(means):
+        for k, target in enumerate(targets):
+            there = [s for s, value in enumerate(curve, 1) if value >= target]
+            assert reached[i, k] == (there[0] if there else math.inf)
+
+
+def test_bootstrap_means_equal_resampled_means() -> None:
+    rng = np.random.default_rng(0)
+    curves = made_curves("m", rng.normal(93, 1, (6, 40)))
+    means = bootstrap_means(curves, "test", 300, seed=5)
+    np.testing.assert_array_equal(means, bootstrap_means(curves, "test", 300, seed=5))
+    assert not np.array_equal(means, bootstrap_means(curves, "test", 300, seed=6))
+    # Each is a mean of 6 trials drawn with replacement: 6 times it is an integer combination.
+    counts = 6 * np.linalg.lstsq(curves.test.T, means.T, rcond=None)[0]
+    np.testing.assert_allclose(counts, np.rint(counts), atol=1e-8)
+    np.testing.assert_allclose(counts.sum(axis=0), 6)
+    deviation = curves.test.std(axis=0).mean() / math.sqrt(6)
+    assert means.std(axis=0).mean() == pytest.approx(deviation, rel=0.2)
+
+
+def test_interval_survives_infinities() -> None:
+    values = np.arange(1.0, 101.0)
+    assert interval(values) == (3.0, 98.0)
+    values[95:] = math.inf
+    assert interval(values) == (3.0, math.inf)
+
+
+def test_speedups_on_known_curves() -> None:
+    # Every trial of the baseline gains 0.01 per sample, the predictor 0.1.
+    steps = np.arange(1, 101)
+    baseline = made_curves("evolution", 93 + 0.01 * np.tile(steps, (5, 1)))
+    predictor = made_curves("np", 93 + 0.1 * np.tile(steps[:50], (5, 1)), train_samples=1)
+    resamples = tuple(bootstrap_means(c, "test", 100, 0) for c in (predictor, baseline))
+    targets = np.array([93.495, 93.995, 95.0, 99.0])
+    easy, hard, out_of_reach, hopeless = speedups_at_targets(
+        predictor, baseline, "test", targets, (resamples[0], resamples[1])
+    )
+    assert (easy.predictor_samples, easy.baseline_samples, easy.ratio) == (5, 50, 10)
+    assert (easy.low, easy.high) == (10, 10)
+    assert (hard.predictor_samples, hard.baseline_samples, hard.ratio) == (10, 100, 10)
+    assert (out_of_reach.baseline_samples, out_of_reach.ratio) == (math.inf, math.inf)
+    assert math.isnan(hopeless.ratio)
+    assert math.isnan(hopeless.low)
+    headline = speedup_at_samples(predictor, baseline, "test", 80, (resamples[0], resamples[1]))
+    assert headline.target == pytest.approx(93.8)
+    assert headline.predictor_samples in (8, 9)
+    assert headline.ratio == 80 / headline.predictor_samples
+
+
+def test_summary_compares_predictors_with_sequential_methods() -> None:
+    rng = np.random.default_rng(0)
+    steps = np.log(np.arange(1, 6001))
+    curves = [
+        made_curves("random", 92 + 0.2 * steps + rng.normal(0, 0.1, (8, 1))),
+        made_curves("evolution", 92 + 0.25 * steps + rng.normal(0, 0.1, (8, 1))),
+        made_curves("np", 92 + 0.32 * steps[:1172] + rng.normal(0, 0.1, (8, 1)), 172),
+        made_curves("oracle", np.full((8, 1), 94.2)),
+    ]
+    settings_ = ReplaySettings(methods=("random",), bootstrap=200)
+    summary = summarize(curves, settings_, {"run": {}})
+    assert [(c["predictor"], c["baseline"]) for c in summary["speedups"]] == [
+        ("np", "random"),
+        ("np", "evolution"),
+    ]
+    against_evolution = summary["speedups"][1]
+    for entry in against_evolution["test"]:
+        target = entry["target_percent"]
+        for curve, key in ((curves[2], "predictor_samples"), (curves[1], "baseline_samples")):
+            there = np.flatnonzero(curve.test.mean(axis=0) >= target)
+            assert entry[key] == (there[0] + 1 if len(there) else None)
+    at = against_evolution["test_at_baseline_samples"]
+    assert at["samples"] == 5000
+    assert at["ratio_interval_95"][0] < at["ratio"] < at["ratio_interval_95"][1]
+    assert [row["samples"] for row in summary["methods"]["np"]["curve"]] == [
+        s for s in KEY_SAMPLES if s <= 1172
+    ]
+    low, high = summary["methods"]["np"]["final_test_mean_interval_95"]
+    assert low < summary["methods"]["np"]["final"]["test_mean"] < high
+    text = to_text(summary)
+    assert "times sooner (95 % interval" in text
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_figure_draws_the_numbers() -> None:
+    curves = [
+        made_curves("random", np.array([np.linspace(90, 93, 400), np.linspace(91, 94, 400)])),
+        made_curves("np", np.full((2, 300), 93.7) + np.array([[0.1], [-0.1]]), 172),
+        made_curves("my:Own", np.full((2, 50), 92.0)),
+        made_curves("oracle", np.array([[94.1], [94.3]])),
+    ]
+    data = figure_data(curves, "test", ("View completed: modelled validation.",))
+    random, predictor, _ = data.lines
+    assert random.samples[0] == 10
+    at = list(random.samples).index(100)
+    low, high = curves[0].test[:, 99]
+    assert random.mean[at] == pytest.approx((low + high) / 2)
+    deviation = abs(high - low) / math.sqrt(2)
+    assert random.high[at] - random.mean[at] == pytest.approx(deviation)
+    assert random.mean[at] - random.low[at] == pytest.approx(deviation)
+    assert (predictor.samples[0], predictor.samples[-1]) == (173, 300)
+    assert data.oracle == pytest.approx(94.2)
+    assert data.train_samples == (172,)
+    assert data.x_limits == (10, 400)
+    assert data.y_limits[0] < random.mean[0]
+    assert data.y_limits[1] > 94.2
+
+    axes = Figure().add_subplot()
+    draw(axes, data)
+    drawn = {line.get_label(): line for line in axes.get_lines()}
+    np.testing.assert_array_equal(drawn["random"].get_xdata(), random.samples)
+    np.testing.assert_array_equal(drawn["np"].get_ydata(), predictor.mean)
+    assert "oracle (94.20 %)" in drawn
+    assert drawn["training samples N"].get_xdata()[0] == 172
+    assert drawn["training samples N"].get_linestyle() == ":"
+    assert axes.get_xscale() == "log"
+    # Told apart without colours.
+    looks = [(line.get_linestyle(), line.get_marker()) for line in axes.get_lines()[:3]]
+    assert len({marker for _, marker in looks}) == 3
+
+
+def test_figure_of_one_sample() -> None:
+    data = figure_data([made_curves("random", np.array([[93.0]]))])
+    assert data.lines[0].samples.tolist() == [1]
+    draw(Figure().add_subplot(), data)
+
+
+def test_progress_estimates_from_each_methods_own_pace() -> None:
+    stream = io.StringIO()
+    progress = Progress({"fast": 10, "slow": 4}, jobs=2, stream=stream)
+    assert progress.remaining() is None
+    progress.add("fast", 5, 5.0)
+    assert progress.remaining() == pytest.approx((5 * 1 + 4 * 1) / 2)
+    progress.add("slow", 1, 20.0)
+    assert progress.remaining() == pytest.approx((5 * 1 + 3 * 20) / 2)
+    progress.add("fast", 5, 5.0)
+    progress.add("slow", 3, 60.0)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "replay: 0/14 trials,   0%"
+    assert lines[-1].startswith("replay: 14/14 trials, 100%, took ")
+    quiet = io.StringIO()
+    Progress({"m": 1}, 1, quiet=True, stream=quiet).add("m", 1, 1.0)
+    assert quiet.getvalue() == ""
+
+
+def test_durations_are_readable() -> None:
+    assert format_seconds(3.6) == "4 s"
+    assert format_seconds(125) == "2 min 05 s"
+    assert format_seconds(11220) == "3 h 07 min"

@@ -1,0 +1,141 @@
+"""What a user can get wrong: one sentence, exit status 2, nothing left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nprep._cli import run
+from nprep.replay import cli
+from nprep.replay.settings import ViewSource
+from nprep.table.view import View
+from tests.synthetic import SyntheticSource
+
+QUICK = ["--trials", "2", "--samples", "30", "--methods", "random", "--jobs", "1", "--quiet"]
+
+
+def source(table: Path | None, view: str) -> ViewSource:
+    cli.open_source(Path("unused"), view)
+    return SyntheticSource()
+
+
+def failure(arguments: list[str], capsys: pytest.CaptureFixture[str], find=source) -> str:  # type: ignore[no-untyped-def]
+    status = run(lambda argv: cli.main(argv, find), arguments)
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1, captured.err
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("--trials 0", "trials is 0"),
+        ("--trials -3", "trials is -3"),
+        ("--trials many", "invalid int value: 'many'"),
+        ("--trials 1.5", "invalid int value: '1.5'"),
+        ("--samples 0", "samples is 0"),
+        ("--samples 99999999999", "samples is 99999999999"),
+        ("--train-samples 0", "train-samples is 0"),
+        ("--top-k 0", "top-k is 0"),
+        ("--seed -1", "seed is -1"),
+        ("--jobs 0", "jobs is 0"),
+        ("--jobs 5000", "jobs is 5000"),
+        ("--block 0", "block is 0"),
+        ("--bootstrap 3", "bootstrap is 3"),
+        ("--methods ,", "no method is named"),
+        ("--methods random,random", "'random' is named twice"),
+        ("--methods simulated-annealing", "'simulated-annealing' is unknown"),
+        ("--methods no_such_module:Method", "cannot be imported"),
+        ("--methods json:Nothing", "has no 'Nothing'"),
+        ("--view best", "view 'best' is unknown"),
+        ("--repeats mean", "repeats is 'mean'"),
+        ("--duplicates no", "duplicates is 'no'"),
+        ("--sampling some", "sampling is 'some'"),
+        ("--repeats query --duplicates free", "free extra training runs"),
+        ("--tabel x.h5", "unrecognized arguments: --tabel"),
+        ("--out", "expected one argument"),
+        (
+            "--methods tests.replay.run_synthetic:Predictor --top-k 590",
+            "needs 610 cells (train-samples + top-k) and view 'completed' has 600",
+        ),
+    ],
+)
+def test_bad_arguments(
+    wrong: str,
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert named in failure([*QUICK, *wrong.split()], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_default_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "nprep.table.default", None)
+    message = failure(QUICK, capsys, cli.open_source)
+    assert "python -m nprep.table build" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    message = failure([*QUICK, "--out", str(tmp_path)], capsys)
+    assert "is not empty" in message
+    message = failure([*QUICK, "--out", str(tmp_path), "--resume"], capsys)
+    assert "no settings.json" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_folder_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "file"
+    path.write_text("mine")
+    assert "is a file" in failure([*QUICK, "--out", str(path)], capsys)
+    assert path.read_text() == "mine"
+    assert "cannot be written" in failure([*QUICK, "--out", str(path / "inside")], capsys)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_folder_is_read_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        assert "cannot be written" in failure([*QUICK, "--out", str(tmp_path / "out")], capsys)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"run": 3}'])
+def test_damaged_settings(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "settings.json").write_text(content)
+    message = failure([*QUICK, "--out", str(folder), "--resume"], capsys)
+    assert "choose another --out" in message
+    assert (folder / "settings.json").read_text() == content
+
+
+@pytest.mark.parametrize("metric", ["validation", "test"])
+def test_view_with_gaps(metric: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Gaps(SyntheticSource):
+        def load(self) -> View:
+            view = super().load()
+            values = getattr(view, metric).copy()
+            values[5] = np.nan
+            return dataclasses.replace(view, **{metric: values})
+
+    message = failure([*QUICK, "--out", str(tmp_path / "out")], capsys, lambda t, v: Gaps())
+    assert f"has no {metric} accuracy for 1 of its 600 cells" in message
+    assert not list(tmp_path.iterdir())
