@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,6 +215,7 @@ def _checked_matrix(matrix: Any) -> tuple[tuple[int, ...], ...]:
 
 def _checked_operations(operations: Sequence[str]) -> tuple[str, ...]:
     """The operations as a tuple of Python strings (see :class:`Spec`)."""
-    if isinstance(operations, str) or not all(isinstance(name, str) for name in operations):
+    names = list(operations) if isinstance(operations, Iterable) else [None]
+    if isinstance(operations, str) or not all(isinstance(name, str) for name in names):
         raise InvalidSpecError("the operations of the spec are not a sequence of names")
-    return tuple(str(name) for name in operations)
+    return tuple(str(name) for name in names)
