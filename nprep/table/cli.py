@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "nprep.table.completion_report",
         "judge the model of what was not measured",
     ),
+    "download": ("nprep.table.sources.download", "fetch a public file and build a table from it"),
+    "export": ("nprep.table.export", "write a table as Parquet or NumPy arrays"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The source for the pickles of NASLib and NASBenchAPI (see :mod:`~nprep.table.sources.community`)."""
+"""The source for the pickles of NASLib and NASBenchAPI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The source for the HDF5 file of ultmaster/neuralpredictor.pytorch (see :mod:`~nprep.table.sources.community`)."""
+"""The source for the HDF5 file of ultmaster/neuralpredictor.pytorch."""
 
 from __future__ import annotations
 

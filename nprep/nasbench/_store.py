@@ -1,0 +1,113 @@
+"""What the official interface needs of a data set: a mapped table or a TFRecord file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nprep.kernels.lookup import KeyIndex
+from nprep.space import CellBatch
+from nprep.table._progress import ByteProgress
+from nprep.table.schema import BUDGETS
+from nprep.table.sources._runs import STAGES, VALUES, load_space
+from nprep.table.sources.nasbench import read_nasbench
+from nprep.table.table import Table
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+METRICS = ("training_seconds", "train_accuracy", "validation_accuracy", "test_accuracy")
+
+
+@dataclass(frozen=True)
+class Store:
+    """Runs by row.
+
+    Attributes:
+        cells: The N cells.
+        module_hash: (N, 16) uint8, ascending.
+        trainable_parameters: (N,) int32.
+        index: From canonical keys to rows.
+        values: (stage, metric) to (N, 4, 3) float32 [row, budget, repeat], NaN where missing;
+            what a table does not have at all is not there.
+        runs: (N, 4) uint8; runs with a final validation accuracy.
+    """
+
+    cells: CellBatch
+    module_hash: NDArray[np.uint8]
+    trainable_parameters: NDArray[np.int32]
+    index: KeyIndex
+    values: dict[tuple[str, str], NDArray[np.float32]]
+    runs: NDArray[np.uint8]
+
+    def valid_epochs(self) -> set[int]:
+        """The budgets at which as many cells have a run as at any."""
+        covered = (self.runs > 0).sum(axis=0)
+        return {
+            budget
+            for budget, count in zip(BUDGETS, covered.tolist(), strict=True)
+            if count and count == covered.max()
+        }
+
+
+def _count_runs(values: dict[tuple[str, str], NDArray[np.float32]], rows: int) -> NDArray[np.uint8]:
+    validation = values.get(("final", "validation_accuracy"))
+    if validation is None:
+        return np.zeros((rows, len(BUDGETS)), np.uint8)
+    return (~np.isnan(validation)).sum(axis=2).astype(np.uint8)
+
+
+def open_store(path: str | os.PathLike[str]) -> Store:
+    """Opens a table, or reads an official file into memory.
+
+    Args:
+        path: An HDF5 table of nprep, or a TFRecord file.
+
+    Raises:
+        TableError: It is neither, or is damaged.
+    """
+    where = Path(path)
+    head = b""
+    if where.is_file():
+        with where.open("rb") as file:
+            head = file.read(len(_HDF5))
+    if head == _HDF5 or not where.is_file():
+        table = Table.open(where)
+        values = {key: metric.values for key, metric in table.metrics.items()}
+        return Store(
+            table.cells,
+            table.module_hash,
+            table.trainable_parameters,
+            table.index,
+            values,
+            _count_runs(values, len(table)),
+        )
+    space = load_space()
+    bar = ByteProgress(f"reading {where.name}")
+    try:
+        # The official API takes the records as they come, so no order is asked for here.
+        runs = read_nasbench(
+            where,
+            space,
+            jobs=os.cpu_count() or 1,
+            any_order=True,
+            allow_missing=True,
+            progress=bar,
+        )
+    finally:
+        bar.close()
+    values = {
+        (stage, value): runs.values[..., s, v]
+        for s, stage in enumerate(STAGES)
+        for v, value in enumerate(VALUES)
+    }
+    return Store(
+        space.cells,
+        space.module_hash,
+        space.trainable_parameters,
+        space.index,
+        values,
+        _count_runs(values, len(space)),
+    )

@@ -1,0 +1,1 @@
+"""The parts of the official ``nasbench.lib`` that need no training: specs, graphs, settings."""

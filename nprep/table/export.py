@@ -1,0 +1,277 @@
+"""Takes a table out of its file: NumPy arrays, ``.npz``, Parquet, and cells chosen by value.
+
+One row is one cell. Columns are ``test_accuracy_108_0`` (metric, budget, repeat), with
+``half_way_`` before it for values from half-way, and ``test_accuracy_108_mean``; each has a second
+column whose name ends in ``_provenance``. Columns without any value are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nprep.errors import MissingDependencyError, SettingsError
+from nprep.space import OPERATION_NAMES
+from nprep.table.schema import BUDGETS, METRICS, PROVENANCE_NAMES, REPEATS, STAGES, Metric
+from nprep.table.table import Table
+from nprep.table.writer import replaced_when_done
+
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_PARQUET_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a cell's value must be.
+
+    Attributes:
+        column: A numeric column, or a metric's name for its final mean at 108 epochs.
+        comparison: One of >=, <=, ==, >, <.
+        value: What to compare with; a missing value fulfils no condition.
+    """
+
+    column: str
+    comparison: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> Condition:
+        """Reads "test_accuracy >= 0.94".
+
+        Raises:
+            SettingsError: It can't be read.
+        """
+        match = re.fullmatch(r"\s*(\w+)\s*(>=|<=|==|>|<)\s*(\S+)\s*", text)
+        try:
+            if match is None:
+                raise ValueError
+            return cls(match[1], match[2], float(match[3]))
+        except ValueError as error:
+            raise SettingsError(
+                f"the condition {text!r} can't be read: write a column, one of >= <= == > < and a "
+                "number, such as 'test_accuracy >= 0.94'."
+            ) from error
+
+
+def _names(table: Table) -> list[str]:
+    """All metric columns that the table may have values for."""
+    names = []
+    for stage in STAGES:
+        prefix = "half_way_" if stage == "half_way" else ""
+        for metric in METRICS:
+            single, mean = (stage, metric) in table.metrics, (stage, metric) in table.means
+            for budget in BUDGETS:
+                for repeat in [*range(REPEATS)] if single else []:
+                    names.append(f"{prefix}{metric}_{budget}_{repeat}")
+                if single or mean:
+                    names.append(f"{prefix}{metric}_{budget}_mean")
+    return names
+
+
+def _values(table: Table, name: str, rows: NDArray[np.integer] | None) -> Metric:
+    """The values of a metric column."""
+    half_way = name.startswith("half_way_")
+    metric, budget, repeat = name.removeprefix("half_way_").rsplit("_", 2)
+    which: Any = repeat if repeat == "mean" else int(repeat)
+    return table.values(metric, rows, budget=int(budget), repeat=which, half_way=half_way)
+
+
+def _column(table: Table, name: str) -> NDArray[Any]:
+    """The numbers that a condition is about.
+
+    Raises:
+        SettingsError: There is no such column.
+    """
+    if name in METRICS:
+        name = f"{name}_108_mean"
+    if name in ("num_vertices", "trainable_parameters"):
+        return table.trainable_parameters if name[0] == "t" else table.cells.num_vertices
+    names = _names(table)
+    if name not in names:
+        known = ["num_vertices", "trainable_parameters", *names]
+        raise SettingsError(
+            f"{table.path} has no column {name!r}: it has {', '.join(known[:12])} and so on."
+        )
+    return _values(table, name, None).values
+
+
+def select_rows(table: Table, conditions: Sequence[Condition]) -> NDArray[np.int32]:
+    """The rows whose values fulfil all conditions.
+
+    Args:
+        table: The table.
+        conditions: None of them: all rows.
+
+    Returns:
+        (M,) int32, ascending.
+
+    Raises:
+        SettingsError: A condition is about a column that the table does not have.
+    """
+    chosen = np.ones(len(table), np.bool_)
+    for condition in conditions:
+        compare = _COMPARISONS[condition.comparison]
+        # Comparisons with NaN are false.
+        chosen &= compare(_column(table, condition.column), condition.value)
+    return np.flatnonzero(chosen).astype(np.int32)
+
+
+def to_numpy(table: Table, conditions: Sequence[Condition] = ()) -> dict[str, NDArray[Any]]:
+    """Columns of a table as arrays.
+
+    Args:
+        table: The table.
+        conditions: Which cells; none: all.
+
+    Returns:
+        "row" (M,) int32, "module_hash" (M,) of 32 bytes, "adjacency_bits" (M,) uint32,
+        "operations" (M, 7) uint8 codes, "num_vertices", "trainable_parameters", and the metric
+        columns: float32, with uint8 codes of :class:`~nprep.table.schema.Provenance`.
+
+    Raises:
+        SettingsError: A condition is about a column that the table does not have.
+    """
+    rows = select_rows(table, conditions)
+    text = table.module_hash[rows].tobytes().hex().encode()
+    columns: dict[str, NDArray[Any]] = {
+        "row": rows,
+        "module_hash": np.frombuffer(text, "S32"),
+        "adjacency_bits": table.cells.adjacency_bits[rows],
+        "operations": table.cells.operations[rows],
+        "num_vertices": table.cells.num_vertices[rows],
+        "trainable_parameters": table.trainable_parameters[rows],
+    }
+    for name in _names(table):
+        metric = _values(table, name, rows)
+        if not np.isnan(metric.values).all():
+            columns[name] = metric.values
+            columns[f"{name}_provenance"] = metric.provenance
+    return columns
+
+
+def to_npz(table: Table, path: Path, conditions: Sequence[Condition] = ()) -> int:
+    """Writes the arrays of :func:`to_numpy` to a compressed ``.npz``; no pickled objects.
+
+    Returns:
+        The number of cells.
+
+    Raises:
+        TableError: The file can't be written.
+        SettingsError: A condition is about a column that the table does not have.
+    """
+    columns = to_numpy(table, conditions)
+    with replaced_when_done(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **columns)
+    return len(columns["row"])
+
+
+def to_parquet(table: Table, path: Path, conditions: Sequence[Condition] = ()) -> int:
+    """Writes a Parquet file, for pandas, polars, DuckDB and the like.
+
+    Instead of codes it has texts: "operations" is the official comma-joined list, "adjacency" the
+    official string of n x n digits, and provenances are "measured", "modelled" and so on. The
+    attributes of the table's sources are in the file's metadata.
+
+    Returns:
+        The number of cells.
+
+    Raises:
+        MissingDependencyError: pyarrow is not installed.
+        TableError: The file can't be written.
+        SettingsError: A condition is about a column that the table does not have.
+    """
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Parquet needs the package pyarrow: install it with pip install pyarrow, or export to "
+            "a file that ends in .npz."
+        ) from error
+    columns = to_numpy(table, conditions)
+    shown: dict[str, Any] = {}
+    for name, values in columns.items():
+        if name == "module_hash":
+            shown[name] = values.astype("U32")
+        elif name == "operations":
+            shown["adjacency"] = _matrix_texts(columns["adjacency_bits"], columns["num_vertices"])
+            shown[name] = _operation_texts(values)
+        elif name.endswith("_provenance"):
+            shown[name] = arrow.DictionaryArray.from_arrays(
+                values.astype(np.int8), list(PROVENANCE_NAMES)
+            )
+        elif name != "adjacency_bits":
+            # NaN marks what is missing; Parquet has a null for that.
+            mask = np.isnan(values) if values.dtype.kind == "f" else None
+            shown[name] = arrow.array(values, mask=mask)
+    content = arrow.table(shown)
+    notes = {
+        f"{source}.{key}": str(value)
+        for source, attributes in table.sources.items()
+        for key, value in attributes.items()
+    }
+    notes["views"] = "; ".join(f"{name}: {meaning}" for name, meaning in table.views.items())
+    content = content.replace_schema_metadata(notes)
+    with replaced_when_done(path) as temporary:
+        parquet.write_table(content, temporary, row_group_size=_PARQUET_ROWS)
+    return len(columns["row"])
+
+
+def _operation_texts(operations: NDArray[np.uint8]) -> list[str]:
+    names = [*OPERATION_NAMES]
+    return [",".join(names[c] for c in codes if c != 255) for codes in operations.tolist()]
+
+
+def _matrix_texts(bits: NDArray[np.uint32], sizes: NDArray[np.uint8]) -> list[str]:
+    """The official raw_adjacency of cells."""
+    shifts = np.full((7, 7), 31, np.uint32)
+    shifts[np.triu_indices(7, 1)] = np.arange(21)
+    texts = []
+    # Few matrices are shared by many labellings.
+    known: dict[tuple[int, int], str] = {}
+    for key in zip(bits.tolist(), sizes.tolist(), strict=True):
+        if key not in known:
+            edges = np.uint32(key[0]) >> shifts[: key[1], : key[1]] & np.uint32(1)
+            known[key] = "".join(map(str, edges.reshape(-1).tolist()))
+        texts.append(known[key])
+    return texts
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of this command."""
+    parser.add_argument("table", type=Path, help="the table file")
+    parser.add_argument("output", type=Path, help="a file that ends in .parquet or .npz")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="only cells with, for example, 'test_accuracy >= 0.94'; may be repeated",
+    )
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """Writes the file."""
+    output: Path = arguments.output
+    if output.suffix not in (".parquet", ".npz"):
+        raise SettingsError(f"{output} ends in neither .parquet nor .npz: name such a file.")
+    conditions = [Condition.parse(text) for text in arguments.where]
+    table = Table.open(arguments.table)
+    write = to_parquet if output.suffix == ".parquet" else to_npz
+    count = write(table, output, conditions)
+    print(f"{output}: {count:,} cells")
+    return 0
