@@ -62,7 +62,9 @@ def synthetic_view(cells: int = 600, seed: int = 0, missing: float = 0.05) -> Vi
         test=test.mean(axis=1).astype(np.float32),
         training_seconds=seconds.astype(np.float32),
         index=KeyIndex.build(keys),
-        provenance={"validation": {"modelled": int((~gaps).sum()), "missing": int(gaps.sum())}},
+        provenance={
+            "validation_accuracy": {"modelled": int((~gaps).sum()), "missing": int(gaps.sum())}
+        },
     )
 
 

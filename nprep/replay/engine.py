@@ -166,7 +166,11 @@ def _run_blocks(
             yield run_block(view, methods[block.method], block, settings, folder)
 
     alone = jobs == 1 or len(missing) == 1
-    running = here() if alone else run_in_processes(missing, source, settings, folder, jobs)
+    running = (
+        here()
+        if alone
+        else run_in_processes(missing, source, view_digest(view), settings, folder, jobs)
+    )
     try:
         with contextlib.closing(running):  # type: ignore[type-var] # both are generators
             for done in running:
@@ -179,7 +183,7 @@ def figure_notes(settings: ReplaySettings, view: View) -> list[str]:
     """What a reader must know who sees nothing but the figure."""
     protocol = settings.protocol
     about = f"View {view.name}: {view.description}"
-    counts = view.provenance.get("validation", {})
+    counts = view.provenance.get("validation_accuracy", {})
     if counts.get("modelled"):
         share = counts["modelled"] / max(1, sum(counts.values()))
         about += f" Modelled, not measured: {share:.0%} of the validation accuracies."

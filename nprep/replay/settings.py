@@ -15,8 +15,6 @@ from nprep.search.base import Method, ReplayProtocol
 from nprep.search.registry import make_method
 from nprep.table.view import View
 
-VIEWS = ("completed", "measured")
-
 MAX_TRIALS = 1_000_000
 MAX_SAMPLES = 10_000_000
 

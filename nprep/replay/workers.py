@@ -18,9 +18,9 @@ from multiprocessing import connection, get_context
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from nprep.errors import NprepError
+from nprep.errors import NprepError, RunFolderError
 from nprep.replay.folder import Block, Results, write_block
-from nprep.replay.settings import ReplaySettings, ViewSource
+from nprep.replay.settings import ReplaySettings, ViewSource, view_digest
 from nprep.search.base import Method, trial_seed
 from nprep.table.view import View
 
@@ -74,7 +74,11 @@ def run_block(
 
 
 def _worker(
-    pipe: connection.Connection, source: ViewSource, settings: ReplaySettings, folder: Path
+    pipe: connection.Connection,
+    source: ViewSource,
+    digest: str,
+    settings: ReplaySettings,
+    folder: Path,
 ) -> None:
     """Runs the blocks that come through the pipe until it closes."""
     # Ctrl-C goes to the whole group of processes; the parent decides what follows.
@@ -87,6 +91,10 @@ def _worker(
             try:
                 if view is None:
                     view = source.load()
+                    if view_digest(view) != digest:
+                        raise RunFolderError(
+                            "the table was replaced while the replay began: start it again."
+                        )
                     methods = settings.make_methods()
                 answer: object = run_block(view, methods[block.method], block, settings, folder)
             except NprepError as error:
@@ -117,6 +125,7 @@ def _single_threaded() -> Iterator[None]:
 def run_in_processes(
     blocks: Sequence[Block],
     source: ViewSource,
+    digest: str,
     settings: ReplaySettings,
     folder: Path,
     jobs: int,
@@ -126,6 +135,7 @@ def run_in_processes(
     Args:
         blocks: What to run.
         source: Where workers get the view from.
+        digest: :func:`~nprep.replay.settings.view_digest` of the view that they must get.
         settings: Of the replay.
         folder: The run's folder.
         jobs: Number of processes.
@@ -144,7 +154,7 @@ def run_in_processes(
             for _ in range(min(jobs, len(blocks))):
                 ours, theirs = context.Pipe()
                 process = context.Process(
-                    target=_worker, args=(theirs, source, settings, folder), daemon=True
+                    target=_worker, args=(theirs, source, digest, settings, folder), daemon=True
                 )
                 process.start()
                 # With our copy of their end closed, a dead worker shows as the end of the stream.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import sys
 from pathlib import Path
@@ -14,13 +15,14 @@ from nprep._cli import run
 from nprep.replay import cli
 from nprep.replay.settings import ViewSource
 from nprep.table.view import View
+from nprep.table.writer import write_table
 from tests.synthetic import SyntheticSource
+from tests.table.small import small_content
 
 QUICK = ["--trials", "2", "--samples", "30", "--methods", "random", "--jobs", "1", "--quiet"]
 
 
 def source(table: Path | None, view: str) -> ViewSource:
-    cli.open_source(Path("unused"), view)
     return SyntheticSource()
 
 
@@ -55,7 +57,6 @@ def failure(arguments: list[str], capsys: pytest.CaptureFixture[str], find=sourc
         ("--methods simulated-annealing", "'simulated-annealing' is unknown"),
         ("--methods no_such_module:Method", "cannot be imported"),
         ("--methods json:Nothing", "has no 'Nothing'"),
-        ("--view best", "view 'best' is unknown"),
         ("--repeats mean", "repeats is 'mean'"),
         ("--duplicates no", "duplicates is 'no'"),
         ("--sampling some", "sampling is 'some'"),
@@ -77,6 +78,55 @@ def test_bad_arguments(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert named in failure([*QUICK, *wrong.split()], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("table") / "small.h5"
+    write_table(path, small_content())
+    return path
+
+
+@pytest.mark.parametrize("view", ["completed", "measured"])
+def test_a_real_table_is_replayed(
+    view: str, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out"
+    arguments = [*QUICK[:-1], "--table", str(table), "--view", view, "--out", str(folder)]
+    assert run(cli.main, arguments) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("test accuracy (%)")
+    assert f"wrote {folder / 'settings.json'}" in captured.out
+    assert "2/2 trials, 100%" in captured.err
+    stored = json.loads((folder / "settings.json").read_text())
+    assert stored["source"] == {"table": str(table), "view": view}
+    assert stored["run"]["view"]["cells"] == {"completed": 120, "measured": 40}[view]
+    assert ("Modelled" in (folder / "figure.svg").read_text()) == (view == "completed")
+
+
+@pytest.mark.parametrize(
+    ("name", "view", "named"),
+    [
+        ("small.h5", "best", "has no view 'best'"),
+        ("nothing.h5", "completed", "nothing.h5"),
+        ("text.h5", "completed", "text.h5"),
+        ("", "completed", "table"),
+    ],
+)
+def test_bad_tables(
+    name: str,
+    view: str,
+    named: str,
+    table: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (table.parent / "text.h5").write_text("not a table")
+    monkeypatch.chdir(tmp_path)
+    arguments = [*QUICK, "--table", str(table.parent / name), "--view", view]
+    assert named in failure(arguments, capsys, cli.open_source)
     assert not list(tmp_path.iterdir())
 
 

@@ -23,7 +23,8 @@ from nprep.replay.cli import main
 from nprep.replay.engine import Replay, blocks_of, run_replay
 from nprep.replay.folder import locked, read_block
 from nprep.replay.settings import ReplaySettings
-from tests.synthetic import SyntheticSource
+from nprep.table.view import View
+from tests.synthetic import SyntheticSource, synthetic_view
 
 ROOT = Path(__file__).parents[2]
 HERE = "tests.replay.run_synthetic"
@@ -205,6 +206,20 @@ def test_resume_with_another_table_is_refused(reference: Path) -> None:
         run_replay(SETTINGS, SyntheticSource(seed=1), reference, resume=True)
 
 
+@dataclasses.dataclass(frozen=True)
+class Changing(SyntheticSource):
+    """Another view in every process."""
+
+    def load(self) -> View:
+        return synthetic_view(self.cells, os.getpid())
+
+
+def test_table_replaced_while_workers_start(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="replaced"):
+        run_replay(SETTINGS, Changing(), tmp_path / "out", jobs=2)
+    assert not (tmp_path / "out").exists()
+
+
 def test_second_writer_is_refused(reference: Path) -> None:
     with locked(reference), pytest.raises(RunFolderError, match="in use by another run"):
         run(reference, resume=True)
@@ -236,7 +251,7 @@ def test_outputs_say_what_was_run(reference: Path) -> None:
         "sampling": "cells",
     }
     assert settings["run"]["method_settings"]["evolution"]["population"] == 50
-    assert settings["run"]["view"]["provenance"]["validation"]["modelled"] > 0
+    assert settings["run"]["view"]["provenance"]["validation_accuracy"]["modelled"] > 0
     summary = json.loads((reference / "summary.json").read_text())
     assert summary["run"] == settings["run"]
     svg = (reference / "figure.svg").read_text()
