@@ -203,7 +203,7 @@ def _read_base64(
     The place is -1 for anything but plain base64 text; escaped slashes and line breaks are read.
     """
     size = 0
-    word = 0
+    word: Integer = 0
     sextets = 0
     padding = 0
     while at < stop:
@@ -553,7 +553,7 @@ def place_runs(
     Returns:
         The first place at which a cell appears whose row is below an earlier one's, or -1.
     """
-    disorder = np.int64(-1)
+    disorder: Integer = -1
     for i in range(len(rows)):
         row = rows[i]
         place = np.int64(budget[i])

@@ -302,7 +302,8 @@ class NASBench:
         assert model_spec.ops is not None
         bits, codes, size = pack_cell(model_spec.matrix, model_spec.ops)
         index = self._store.index
-        row = int(find_key(index.slot_keys, index.slot_rows, key_scalar(bits, codes, size)))
+        key = np.uint64(key_scalar(bits, codes, size))
+        row = int(find_key(index.slot_keys, index.slot_rows, key))
         if row < 0:
             raise NoDataError(f"{self._file} does not hold the cell {self._hash_spec(model_spec)}")
         return row

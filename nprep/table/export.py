@@ -175,7 +175,7 @@ def to_npz(table: Table, path: Path, conditions: Sequence[Condition] = ()) -> in
     """
     columns = to_numpy(table, conditions)
     with replaced_when_done(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **columns)
+        np.savez_compressed(file, **columns)  # type: ignore[arg-type] # Taken for other arguments.
     return len(columns["row"])
 
 

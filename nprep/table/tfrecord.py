@@ -135,11 +135,11 @@ def read_chunks(
             while True:
                 data = np.empty(len(rest) + chunk_bytes, np.uint8)
                 data[: len(rest)] = rest
-                read = file.readinto(memoryview(data)[len(rest) :]) or 0
+                read = file.readinto(data.data[len(rest) :]) or 0
                 if read == 0:
                     break
                 if on_bytes is not None:
-                    on_bytes(memoryview(data)[len(rest) : len(rest) + read])
+                    on_bytes(data.data[len(rest) : len(rest) + read])
                 size = len(rest) + read
                 at = 0
                 found = -1

@@ -71,7 +71,7 @@ class Runs:
     def budgets(self) -> tuple[int, ...]:
         """The budgets at which anything was measured."""
         present = ~np.isnan(self.values).all(axis=(0, 2, 3, 4))
-        return tuple(b for b, there in zip(BUDGETS, present, strict=True) if there)
+        return tuple(b for b, there in zip(BUDGETS, np.atleast_1d(present), strict=True) if there)
 
 
 def empty_values(rows: int) -> NDArray[np.float32]:

@@ -76,7 +76,7 @@ def _find_row(record: Record, space: Space) -> int:
     size = len(record.operations)
     if keep_mask(bits[0], size) != (1 << size) - 1:
         raise RecordError("its cell has vertices that lead nowhere: the official files have none")
-    key = key_scalar(bits[0], operations[0], size)
+    key = np.uint64(key_scalar(bits[0], operations[0], size))
     row = int(find_key(space.index.slot_keys, space.index.slot_rows, key))
     if row < 0:
         raise RecordError(
@@ -125,7 +125,7 @@ def _decode_chunk(path: Path, chunk: Chunk, space: Space) -> _Decoded:
         values,
     )
     isomorphic = 0
-    for i in np.flatnonzero(status):
+    for i in np.flatnonzero(status).tolist():
         record_number, byte = chunk.where(i)
         if status[i] == BAD_CHECKSUM:
             raise record_error(
