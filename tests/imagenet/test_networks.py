@@ -90,7 +90,7 @@ def test_cell_networks_have_the_tables_parameters(
     for layer in (torch.nn.Conv2d, torch.nn.Linear):
         monkeypatch.setattr(layer, "reset_parameters", lambda module: None)
     with np.load(measured_path) as table:
-        rows = np.random.default_rng(0).choice(len(table["num_vertices"]), 1000, replace=False)
+        rows = np.random.default_rng(0).choice(len(table["num_vertices"]), 100, replace=False)
         bits, ops, sizes, wanted = (
             table[name][rows]
             for name in ("adjacency_bits", "operations", "num_vertices", "trainable_parameters")

@@ -1,0 +1,191 @@
+"""The folder of one training: what is in it, who may write to it, how it is asked to stop."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from nprep.errors import RunFolderError
+from nprep.imagenet._imports import need
+from nprep.imagenet.checkpoints import read_yaml, write_json, write_table, write_yaml
+from nprep.imagenet.settings import TrainSettings
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "train_loss",
+    "val_loss",
+    "val_top1",
+    "val_top5",
+    "train_seconds",
+)
+
+
+class StoppedError(RunFolderError):
+    """A run that was asked to stop, and can be resumed."""
+
+
+class RunFolder:
+    """``args.yaml``, ``summary.csv``, ``last.pt``, ``best.pt`` and, at the end, ``result.json``."""
+
+    def __init__(self, path: Path) -> None:
+        """Makes the folder.
+
+        Raises:
+            RunFolderError: If that is not possible.
+        """
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(
+                f"output folder {path} cannot be made ({error.strerror}): choose another --output"
+            ) from error
+        self._asked = False
+        self._lock: int | None = None
+        self._writer: Any = None
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to go on from."""
+        return self.path / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch so far."""
+        return self.path / "best.pt"
+
+    def lock(self, patience: float = 0.0) -> None:
+        """Makes this process the only one that writes here, until it ends.
+
+        Args:
+            patience: Seconds to wait for another process to end.
+
+        Raises:
+            RunFolderError: If another process holds the folder.
+        """
+        try:
+            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunFolderError(
+                f"output folder {self.path} cannot be written ({error.strerror}): choose another"
+            ) from error
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError as error:
+                if time.monotonic() >= deadline:
+                    raise RunFolderError(
+                        f"output folder {self.path} is in use by another training: wait for it "
+                        "or choose another --output"
+                    ) from error
+                time.sleep(0.1)
+
+    def unlock(self) -> None:
+        """Lets others write here."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def begin(self, settings: TrainSettings, resume: bool) -> bool:
+        """Prepares the folder for a run.
+
+        Args:
+            settings: The training.
+            resume: Whether to go on with a run that is there.
+
+        Returns:
+            Whether there is a checkpoint to go on from.
+
+        Raises:
+            RunFolderError: If there is a run and it is not to be resumed.
+        """
+        there = self.last.exists()
+        if there and not resume:
+            raise RunFolderError(
+                f"output folder {self.path} holds a run: go on with --resume or choose another"
+            )
+        for leftover in self.path.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        write_yaml(self.path / "args.yaml", dataclasses.asdict(settings))
+        return there
+
+    def settings(self) -> TrainSettings:
+        """The settings of the run that is here."""
+        values = read_yaml(self.path / "args.yaml")
+        try:
+            return TrainSettings(**values)
+        except TypeError as error:
+            raise RunFolderError(
+                f"{self.path / 'args.yaml'} has settings that are unknown here ({error}): resume "
+                "with the version that wrote it"
+            ) from error
+
+    def result(self) -> dict[str, Any] | None:
+        """The result of a finished run, or None.
+
+        Raises:
+            RunFolderError: If the file is damaged.
+        """
+        path = self.path / "result.json"
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{path} is damaged ({error}): remove it and resume") from error
+        return content
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Marks the run as finished."""
+        write_json(self.path / "result.json", result)
+
+    def write_history(self, history: list[dict[str, Any]], tensorboard: bool) -> None:
+        """Writes ``summary.csv`` whole, so a resumed run neither repeats nor loses a line."""
+        write_table(self.path / "summary.csv", history, COLUMNS)
+        if tensorboard:
+            if self._writer is None:
+                module = need("torch.utils.tensorboard", "write TensorBoard events", "tensorboard")
+                self._writer = module.SummaryWriter(str(self.path))
+            for name in COLUMNS[2:]:
+                self._writer.add_scalar(name, history[-1][name], history[-1]["epoch"])
+            self._writer.flush()
+
+    def listen(self) -> None:
+        """Turns SIGTERM and Ctrl-C into a stop after the current step."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if self._asked:
+                raise KeyboardInterrupt
+            self._asked = True
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, ask)
+
+    def stop_if_asked(self, save: Callable[[], None] | None) -> None:
+        """Ends the run if a signal asked for it.
+
+        Args:
+            save: Writes a checkpoint first, where the last one is older.
+
+        Raises:
+            StoppedError: If it was asked for.
+        """
+        if self._asked:
+            if save is not None:
+                save()
+            raise StoppedError(
+                f"stopped by a signal; the run in {self.path} goes on with the same command and "
+                "--resume"
+            )

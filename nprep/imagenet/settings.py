@@ -1,0 +1,167 @@
+"""The settings of one training, and the presets with names."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nprep.errors import SettingsError
+
+OPTIMISERS = ("sgd", "rmsprop", "rmsprop-tf")
+AUGMENTATIONS = ("none", "pad-crop", "crop", "colour", "randaugment")
+PRECISIONS = ("none", "bf16", "fp16")
+
+# What may differ between a run and its resumption: it decides speed and output, not weights.
+FREE_ON_RESUME = frozenset(
+    {
+        "workers",
+        "checkpoint_minutes",
+        "checkpoint_steps",
+        "log_seconds",
+        "tensorboard",
+        "quiet",
+        "data",
+        "cache",
+    }
+)
+
+
+def _doc(default: Any, text: str, choices: tuple[str, ...] | None = None) -> Any:
+    return field(default=default, metadata={"help": text, "choices": choices})
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything that decides a training; each field's ``help`` says what it is."""
+
+    arch: str = _doc("mobilenet-v2-like", "encoding or name; nb101:MATRIX:OPS for a cell")
+    data: str = _doc("", "folder with train/ and val/, or with train-*.tar and val-*.tar")
+    synthetic_data: int = _doc(0, "make up this many training images instead of reading any")
+    num_classes: int = _doc(0, "classes; 0: as many as the data has")
+    holdout: int = _doc(0, "validate on so many images taken from train, val becomes the test set")
+    image_size: int = _doc(224, "height and width of training and validation images, pixels")
+    resize_ratio: float = _doc(0.875, "validation crops this part of the resized image's side")
+    width: float = _doc(1.0, "multiplies channel counts")
+    depth: int = _doc(4, "blocks in each middle stage of the mobile space")
+    stem_stride: int = _doc(2, "stride of the first convolution; 1 for small images")
+    epochs: int = _doc(300, "passes over the training images")
+    batch_size: int = _doc(128, "images of one process and one forward pass")
+    accumulate: int = _doc(1, "forward passes that share an optimiser step")
+    optimiser: str = _doc("sgd", "optimiser", OPTIMISERS)
+    lr: float = _doc(0.05, "learning rate for 256 images a step")
+    scale_lr: bool = _doc(True, "scale the learning rate with the images in a step")
+    warmup_epochs: float = _doc(5.0, "epochs of linear warm-up")
+    momentum: float = _doc(0.9, "momentum")
+    nesterov: bool = _doc(True, "Nesterov momentum (sgd)")
+    rms_eps: float = _doc(1e-3, "epsilon of RMSProp")
+    weight_decay: float = _doc(4e-5, "weight decay (L2)")
+    decay_all: bool = _doc(False, "decay norms and biases too")
+    label_smoothing: float = _doc(0.1, "label smoothing")
+    dropout: float = _doc(0.0, "dropout before the classifier (mobile space)")
+    augment: str = _doc("crop", "training transforms", AUGMENTATIONS)
+    crop_scale: float = _doc(0.08, "least area of a random resized crop, as a part of the image")
+    flip: bool = _doc(True, "mirror at random")
+    mixup: float = _doc(0.0, "alpha of mixup; 0: off")
+    cutmix: float = _doc(0.0, "alpha of cutmix; 0: off")
+    ema: float = _doc(0.9999, "decay of the average of the weights; 0: off")
+    amp: str = _doc("none", "mixed precision", PRECISIONS)
+    channels_last: bool = _doc(False, "memory format of images and weights")
+    clip_norm: float = _doc(0.0, "clip the gradient's norm; 0: off")
+    sync_bn: bool = _doc(False, "batch norm over all processes")
+    compile: bool = _doc(False, "torch.compile the model")
+    device: str = _doc("auto", "auto, cpu, cuda or cuda:N")
+    threads: int = _doc(0, "CPU threads of torch; 0: its choice")
+    seed: int = _doc(0, "seed of weights, order and augmentation")
+    workers: int = _doc(4, "processes that load images; 0: none")
+    cache: bool = _doc(False, "keep decoded images in memory (small data only)")
+    on_corrupt: str = _doc("stop", "what an unreadable image does", ("stop", "skip"))
+    max_steps: int = _doc(0, "end after so many optimiser steps; 0: off")
+    overfit_batches: int = _doc(0, "train on the first so many batches only; 0: off")
+    checkpoint_minutes: float = _doc(10.0, "write a checkpoint at least this often, in an epoch")
+    checkpoint_steps: int = _doc(0, "write a checkpoint every so many steps; 0: off")
+    log_seconds: float = _doc(10.0, "seconds between lines of progress")
+    tensorboard: bool = _doc(False, "write TensorBoard events too")
+    quiet: bool = _doc(False, "print no progress")
+
+    def __post_init__(self) -> None:
+        """Checks every value on its own and the pairs that exclude each other.
+
+        Raises:
+            SettingsError: If something makes no sense.
+        """
+        for item in dataclasses.fields(self):
+            choices, value = item.metadata["choices"], getattr(self, item.name)
+            if choices and value not in choices:
+                raise SettingsError(
+                    f"{item.name} is {value!r}, which is unknown: use {', '.join(choices)}"
+                )
+        for name in ("epochs", "batch_size", "accumulate", "image_size"):
+            self._need(name, getattr(self, name) >= 1, "at least 1")
+        self._need("lr", 0 < self.lr < 1e6, "above 0")
+        for name in ("weight_decay", "mixup", "cutmix", "clip_norm", "warmup_epochs", "rms_eps"):
+            self._need(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("workers", "max_steps", "overfit_batches", "holdout", "synthetic_data"):
+            self._need(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("momentum", "label_smoothing", "dropout", "ema"):
+            self._need(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        for name in ("crop_scale", "resize_ratio"):
+            self._need(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
+        if bool(self.data) == bool(self.synthetic_data):
+            raise SettingsError(
+                "give the images' folder with --data, or --synthetic-data for made-up ones"
+            )
+
+    def _need(self, name: str, fine: bool, wanted: str) -> None:
+        if not fine:
+            raise SettingsError(f"{name} is {getattr(self, name)}: it must be {wanted}")
+
+    def differences(self, other: TrainSettings) -> list[str]:
+        """Names of the fields whose difference would change the weights of a run."""
+        return [
+            item.name
+            for item in dataclasses.fields(self)
+            if item.name not in FREE_ON_RESUME
+            and getattr(self, item.name) != getattr(other, item.name)
+        ]
+
+
+# What a preset sets; flags given beside it win.
+PRESETS: dict[str, dict[str, Any]] = {
+    # ProxylessNAS's and MnasNet's customary schedule, shortened to one that labs afford.
+    "imagenet": {"epochs": 300, "augment": "colour", "crop_scale": 0.08, "amp": "bf16",
+                 "channels_last": True},
+    # A cheaper stand-in that ranks networks for the search stage.
+    "imagenet-proxy": {"epochs": 30, "image_size": 160, "warmup_epochs": 2.0, "ema": 0.999,
+                       "crop_scale": 0.25, "amp": "bf16", "channels_last": True},
+    # The runs behind the NASBench-101 table: 108 epochs on 40,000 images, L2 on every weight.
+    "nb101": {"epochs": 108, "image_size": 32, "batch_size": 256, "optimiser": "rmsprop-tf",
+              "lr": 0.2, "scale_lr": False, "warmup_epochs": 0.0, "momentum": 0.9,
+              "rms_eps": 1.0, "weight_decay": 1e-4, "decay_all": True, "label_smoothing": 0.0,
+              "augment": "pad-crop", "resize_ratio": 1.0, "ema": 0.0, "holdout": 10_000},
+    # A few hundred small images and a few CPU minutes.
+    "tiny": {"epochs": 10, "image_size": 32, "width": 0.25, "depth": 2, "stem_stride": 1,
+             "batch_size": 64, "lr": 0.2, "warmup_epochs": 1.0, "ema": 0.99, "workers": 0,
+             "augment": "crop", "crop_scale": 0.6, "flip": False, "resize_ratio": 1.0,
+             "label_smoothing": 0.0, "cache": True, "threads": 1},
+}  # fmt: skip
+
+
+def preset(name: str, **overrides: Any) -> TrainSettings:
+    """Settings from a preset.
+
+    Args:
+        name: A key of PRESETS, or "" for the defaults.
+        **overrides: Fields that win over it.
+
+    Raises:
+        SettingsError: If the preset is unknown or a value makes no sense.
+    """
+    if name and name not in PRESETS:
+        raise SettingsError(f"preset {name!r} is unknown: use {', '.join(PRESETS)}")
+    return TrainSettings(**{**PRESETS.get(name, {}), **overrides})
+
+
+def with_fields(settings: TrainSettings, **changes: Any) -> TrainSettings:
+    """A copy with some fields changed, checked again."""
+    return replace(settings, **changes)

@@ -1,0 +1,65 @@
+"""One training from settings to result, for the command line and for studies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from nprep.imagenet.run_folder import RunFolder
+from nprep.imagenet.settings import TrainSettings
+
+
+def run_training(
+    settings: TrainSettings,
+    output: Path,
+    resume: bool = False,
+    listen: bool = False,
+    patience: float = 0.0,
+) -> dict[str, Any]:
+    """Trains a network, or goes on with its training, or finds that it is done.
+
+    Args:
+        settings: The training.
+        output: Its folder.
+        resume: Whether to go on with a run that is there.
+        listen: Whether signals stop it after the current step (main thread only).
+        patience: Seconds to wait for another process that holds the folder.
+
+    Returns:
+        The result (see :meth:`nprep.imagenet.loop.Trainer.fit`).
+
+    Raises:
+        NprepError: If something is wrong with the settings, the data, the folder or the training.
+    """
+    # Here, not above: the command line parses and refuses without loading torch.
+    from nprep.imagenet._imports import need
+
+    need("torch", "train networks")
+    need("torchvision", "train networks")
+    import torch.distributed as dist
+
+    from nprep.imagenet import processes
+    from nprep.imagenet.loop import Trainer
+
+    folder = RunFolder(output)
+    who = processes.join(settings.device)
+    try:
+        if who.first:
+            folder.lock(patience)
+        if resume:
+            done = folder.result()
+            if done is not None:
+                return done
+        there = folder.begin(settings, resume) if who.first else False
+        there = bool(who.gather(there)[0])
+        if listen and who.count == 1:
+            folder.listen()
+        trainer = Trainer(settings, folder, who)
+        if there:
+            trainer.resume(folder.last)
+        return trainer.fit()
+    finally:
+        folder.unlock()
+        if dist.is_initialized() and os.environ.get("WORLD_SIZE", "1") != "1":
+            dist.destroy_process_group()

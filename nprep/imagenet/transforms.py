@@ -1,0 +1,103 @@
+"""From encoded images to tensors, with torchvision's transforms v2."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from nprep.imagenet._imports import need
+from nprep.imagenet.settings import TrainSettings
+
+Transform = Callable[[Any], Tensor]
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Those of the NASBench-101 runs, nasbench/lib/cifar.py, over 255.
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4466), (0.2470, 0.2435, 0.2616)
+
+
+def decode(content: bytes) -> Any:
+    """Decodes an image.
+
+    Args:
+        content: The encoded image.
+
+    Returns:
+        A Pillow image, RGB.
+
+    Raises:
+        ValueError: If it cannot be decoded; the message says why.
+    """
+    image = need("PIL.Image", "decode images", "pillow")
+    try:
+        with warnings.catch_warnings():
+            # Odd EXIF data or palettes harm no pixel, and warnings may be errors.
+            warnings.simplefilter("ignore")
+            picture = image.open(io.BytesIO(content))
+            # Has an alpha channel only where the file says so; RGB drops it.
+            return picture.convert("RGB")
+    except image.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _tail(settings: TrainSettings, v2: Any) -> list[Any]:
+    import torch
+
+    cifar = settings.augment == "pad-crop"
+    mean, std = (CIFAR_MEAN, CIFAR_STD) if cifar else (IMAGENET_MEAN, IMAGENET_STD)
+    return [
+        v2.PILToTensor(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(mean, std),
+    ]
+
+
+def training_transform(settings: TrainSettings) -> Transform:
+    """What training images go through; draws from torch's global generator."""
+    v2 = need("torchvision.transforms.v2", "transform images")
+    size = settings.image_size
+    steps: list[Any]
+    if settings.augment == "none":
+        steps = [v2.Resize((size, size), antialias=True)]
+    elif settings.augment == "pad-crop":
+        steps = [v2.Resize((size, size), antialias=True), v2.RandomCrop(size, padding=size // 8)]
+    else:
+        steps = [v2.RandomResizedCrop(size, scale=(settings.crop_scale, 1.0), antialias=True)]
+    if settings.flip and settings.augment != "none":
+        steps.append(v2.RandomHorizontalFlip())
+    if settings.augment == "colour":
+        steps.append(v2.ColorJitter(0.4, 0.4, 0.4))
+    elif settings.augment == "randaugment":
+        steps.append(v2.RandAugment())
+    # The augmentations work on Pillow images: faster there, on the CPU.
+    transform: Transform = v2.Compose([*steps, *_tail(settings, v2)])
+    return transform
+
+
+def evaluation_transform(settings: TrainSettings) -> Transform:
+    """What validation and test images go through."""
+    v2 = need("torchvision.transforms.v2", "transform images")
+    size = settings.image_size
+    shorter = round(size / settings.resize_ratio)
+    steps = [v2.Resize(shorter, antialias=True), v2.CenterCrop(size), *_tail(settings, v2)]
+    transform: Transform = v2.Compose(steps)
+    return transform
+
+
+def batch_mixer(settings: TrainSettings, num_classes: int) -> Callable[..., Any] | None:
+    """Mixup and cutmix (one of the two at random, where both are on), or None."""
+    if not settings.mixup and not settings.cutmix:
+        return None
+    v2 = need("torchvision.transforms.v2", "mix images")
+    choices = []
+    if settings.mixup:
+        choices.append(v2.MixUp(alpha=settings.mixup, num_classes=num_classes))
+    if settings.cutmix:
+        choices.append(v2.CutMix(alpha=settings.cutmix, num_classes=num_classes))
+    mixer: Callable[..., Any] = v2.RandomChoice(choices)
+    return mixer
