@@ -9,6 +9,7 @@ rebuilt from the recorded bytes, for numbers and booleans only.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import zlib
 from collections.abc import Collection
@@ -180,8 +181,11 @@ def _build(data: Any, dtype: Any, shape: Any, fortran: bool) -> NDArray[Any]:
         or not all(type(length) is int and length >= 0 for length in shape)
     ):
         raise ValueError("an array's shape is no tuple of lengths")
-    flat = np.frombuffer(_raw_bytes(data), _dtype(dtype))
-    return flat.reshape(shape, order="F" if fortran else "C")
+    kind = _dtype(dtype)
+    raw = _raw_bytes(data)
+    if len(raw) != math.prod(shape) * kind.itemsize:
+        raise ValueError(f"an array of shape {shape} has {len(raw)} bytes")
+    return np.frombuffer(raw, kind).reshape(shape, order="F" if fortran else "C")
 
 
 def to_array(value: Any) -> NDArray[Any]:

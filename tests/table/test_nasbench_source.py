@@ -265,7 +265,7 @@ def test_the_compiled_decoder_agrees_with_the_slow_one(
     row: int,
     same_parameters: bool,
 ) -> None:
-    """What the kernel decodes, the slow decoder decodes to the same; what is wrong, neither does."""
+    """What one decodes, the other decodes to the same; neither reads what is wrong."""
     space = small_space()
     if same_parameters:
         parameters = int(space.trainable_parameters[row])
@@ -333,7 +333,8 @@ def test_metrics_are_those_that_googles_protobuf_writes_and_reads() -> None:
     file = descriptor_pb2.FileDescriptorProto(name="m.proto", package="nasbench", syntax="proto2")
     kinds = descriptor_pb2.FieldDescriptorProto
     evaluation = file.message_type.add(name="EvaluationData")
-    names = "current_epoch training_time train_accuracy validation_accuracy test_accuracy".split()
+    names = ["current_epoch", "training_time"]
+    names += [f"{part}_accuracy" for part in ("train", "validation", "test")]
     for number, name in enumerate(names, start=1):
         evaluation.field.add(name=name, number=number, type=kinds.TYPE_DOUBLE, label=1)
     evaluation.field.add(name="checkpoint_path", number=6, type=kinds.TYPE_STRING, label=1)
@@ -349,7 +350,7 @@ def test_metrics_are_those_that_googles_protobuf_writes_and_reads() -> None:
     metrics.field.add(name="total_time", number=3, type=kinds.TYPE_DOUBLE, label=1)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    ModelMetrics = message_factory.GetMessageClass(  # noqa: N806 # It is a class.
+    ModelMetrics = message_factory.GetMessageClass(  # It is a class.
         pool.FindMessageTypeByName("nasbench.ModelMetrics")
     )
     rng = np.random.default_rng(0)
