@@ -56,11 +56,6 @@ def find_compiler() -> str | None:
     return None
 
 
-def source_names() -> list[str]:
-    """The names of all CUDA sources."""
-    return sorted(path.stem for path in SOURCES.glob("*.cu"))
-
-
 def kernel_signatures(source: str) -> dict[str, list[tuple[str, bool, bool]]]:
     """The parameters of every kernel of a source: type, whether a pointer, whether to const."""
     text = (SOURCES / f"{source}.cu").read_text()

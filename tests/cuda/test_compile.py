@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from . import nvrtc as nvrtc_module
-from .host_device import kernel_signatures, source_names
-from .nvrtc import Nvrtc, find_nvrtc
+from nprep.kernels import cuda_nvrtc
+from nprep.kernels.cuda_nvrtc import Nvrtc, find_nvrtc, source_names, usage_table
+
+from .host_device import kernel_signatures
 
 # A multiprocessor has 65,536 registers: with 64 a thread, 4 blocks of 256 threads are resident.
 # Shared memory, 28 kB per 128 threads, limits the hash to 7 blocks: it may take 73 registers.
@@ -42,7 +43,14 @@ def test_compiles_without_spills(nvrtc: Nvrtc, source: str, target: str) -> None
 
 
 def test_the_compiler_reports_errors(nvrtc: Nvrtc, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvrtc_module, "COMPILE_OPTIONS", ("-std=c++17",))
+    monkeypatch.setattr(cuda_nvrtc, "COMPILE_OPTIONS", ("-std=c++17",))
     # Without the folder of the headers nothing can compile.
-    with pytest.raises(AssertionError, match=r"cells\.cuh"):
+    with pytest.raises(RuntimeError, match=r"cells\.cuh"):
         nvrtc.compile("space", nvrtc.architectures[0])
+
+
+def test_the_table_names_every_kernel(nvrtc: Nvrtc) -> None:
+    table = usage_table(nvrtc, [nvrtc.architectures[0]])
+    for source in source_names():
+        for kernel in kernel_signatures(source):
+            assert f"| {source}.{kernel} |" in table

@@ -147,6 +147,15 @@ def test_lookup_of_specs_refuses_invalid_ones(device: Device, space: CellBatch) 
     assert (rows[codes == 0] == -1).any()
 
 
+def test_lookup_wraps_around_the_table(device: Device) -> None:
+    # All keys want the last of 8 slots.
+    keys = (np.arange(1, 5, dtype=np.uint64) << np.uint64(3)) + np.uint64(7)
+    index = lookup.KeyIndex.build(keys[:3])
+    assert len(index.slot_keys) == 8
+    rows = DeviceIndex.upload(device, index).find(device.upload(keys))
+    np.testing.assert_array_equal(device.download(rows), [0, 1, 2, -1])
+
+
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_encodings_of_the_whole_space(device: Device, space: CellBatch, symmetric: bool) -> None:
     along, against, one_hot = cuda_space.encode(device, upload(device, space), symmetric)

@@ -1,4 +1,7 @@
-"""NVRTC through its C interface: compiling CUDA sources to machine code without a driver."""
+"""Compiling the CUDA sources to machine code without a GPU or a driver: NVRTC's C interface.
+
+``python -m nprep.kernels.cuda_nvrtc`` prints what each kernel uses, as a Markdown table.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ def find_nvrtc() -> ctypes.CDLL | None:
 
 
 class Nvrtc:
-    """The compiler.
+    """The compiler of a library that :func:`find_nvrtc` found.
 
     Attributes:
         version: (major, minor).
@@ -64,6 +67,7 @@ class Nvrtc:
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
+        """Asks the library for its version and targets."""
         self._library = library
         major, minor, count = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
         self._check(library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
@@ -76,7 +80,7 @@ class Nvrtc:
     def _check(self, status: int) -> None:
         if status != 0:
             self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
-            raise AssertionError(self._library.nvrtcGetErrorString(status).decode())
+            raise RuntimeError(self._library.nvrtcGetErrorString(status).decode())
 
     def compile(self, source: str, architecture: int) -> tuple[bytes, list[KernelUsage]]:
         """Compiles a source file to machine code.
@@ -89,7 +93,7 @@ class Nvrtc:
             The cubin and what each kernel uses.
 
         Raises:
-            AssertionError: With the compiler's log, if it does not compile or there are warnings.
+            RuntimeError: With the compiler's log, if it does not compile or there are warnings.
         """
         library = self._library
         program = ctypes.c_void_p()
@@ -112,7 +116,7 @@ class Nvrtc:
             self._check(library.nvrtcGetProgramLog(program, buffer))
             log = buffer.value.decode()
             if status != 0 or "warning" in log:
-                raise AssertionError(f"{source}.cu for sm_{architecture}:\n{log}")
+                raise RuntimeError(f"{source}.cu for sm_{architecture}:\n{log}")
             self._check(library.nvrtcGetCUBINSize(program, ctypes.byref(size)))
             cubin = ctypes.create_string_buffer(size.value)
             self._check(library.nvrtcGetCUBIN(program, cubin))
@@ -131,3 +135,55 @@ class Nvrtc:
                 )
             )
         return cubin.raw, usage
+
+
+def source_names() -> list[str]:
+    """The names of all CUDA sources."""
+    return sorted(path.stem for path in SOURCES.glob("*.cu"))
+
+
+def usage_table(nvrtc: Nvrtc, architectures: list[int]) -> str:
+    """Registers of every kernel for some targets, as a Markdown table.
+
+    Args:
+        nvrtc: The compiler.
+        architectures: Compute capabilities, as 80, 90.
+
+    Returns:
+        The table; local memory and spills are named only where there are any.
+    """
+    titles = [f"sm_{architecture}" for architecture in architectures]
+    lines = [
+        f"Registers per thread (NVRTC {'.'.join(map(str, nvrtc.version))}):",
+        "",
+        f"| kernel | {' | '.join(titles)} | shared bytes per block |",
+        f"|---|{'---|' * (len(titles) + 1)}",
+    ]
+    for source in source_names():
+        usages = [
+            {usage.name: usage for usage in nvrtc.compile(source, architecture)[1]}
+            for architecture in architectures
+        ]
+        for name in sorted(usages[0]):
+            cells = []
+            for usage in (of_target[name] for of_target in usages):
+                local = f" ({usage.stack} B local, {usage.spills} B spilled)"
+                cells.append(f"{usage.registers}{local if usage.stack or usage.spills else ''}")
+            shared = usages[0][name].shared
+            lines.append(f"| {source}.{name} | {' | '.join(cells)} | {shared} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Prints the table for sm_80, sm_90 and the newest target."""
+    library = find_nvrtc()
+    if library is None:
+        print("error: NVRTC was not found; pip install nvidia-cuda-nvrtc", file=sys.stderr)
+        return 2
+    nvrtc = Nvrtc(library)
+    print(usage_table(nvrtc, [80, 90, nvrtc.architectures[-1]]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
