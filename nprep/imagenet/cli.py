@@ -7,8 +7,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from nprep.imagenet import _flags
+from nprep.imagenet import _flags, costs
+from nprep.imagenet.search_cli import add_measure, add_search
 from nprep.imagenet.settings import PRESETS, TrainSettings, preset
+from nprep.imagenet.space import MobileSpace
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -17,7 +19,12 @@ def _train(args: argparse.Namespace) -> int:
 
     given = _flags.given(args, TrainSettings)
     output = Path(args.output)
-    if args.resume and (output / "args.yaml").exists() and set(given) == {"arch"} and not args.preset:
+    if (
+        args.resume
+        and (output / "args.yaml").exists()
+        and set(given) == {"arch"}
+        and not args.preset
+    ):
         settings = RunFolder(output).settings()
     else:
         settings = preset(args.preset, **given)
@@ -44,6 +51,75 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=_train)
 
 
+def _export(args: argparse.Namespace) -> int:
+    from nprep.imagenet._imports import need
+
+    need("torch", "export networks")
+    from nprep.imagenet.export import export, load_trained
+
+    model, about = load_trained(Path(args.run_folder))
+    for path in export(model, about, Path(args.output), args.formats.split(",")):
+        print(path)
+    return 0
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("export", help="write a trained network for deployment")
+    parser.add_argument("run_folder", help="folder of the training")
+    parser.add_argument("--output", required=True, help="path without an ending")
+    parser.add_argument("--formats", default="torchscript,onnx,safetensors")
+    parser.set_defaults(run=_export)
+
+
+def _info(args: argparse.Namespace) -> int:
+    space = MobileSpace(args.num_classes, args.image_size, args.width, args.depth, args.stem_stride)
+    print(f"{space.num_blocks} blocks, {space.size:,} networks")
+    for text in args.archs:
+        encoding = space.parse(text)[None]
+        macs, count = costs.macs(space).of(encoding)[0], costs.parameters(space).of(encoding)[0]
+        print(f"{space.format(encoding[0])}  {macs / 1e6:.1f} MMAC  {2 * macs / 1e6:.1f} MFLOP  "
+              f"{count:,.0f} parameters")  # fmt: skip
+    return 0
+
+
+def _add_info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("info", help="size of the space, costs of networks")
+    parser.add_argument("archs", nargs="*", default=["mobilenet-v2-like", "largest", "smallest"])
+    parser.add_argument("--num-classes", type=int, default=1000)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--depth", type=int, default=4)
+    parser.add_argument("--stem-stride", type=int, default=2)
+    parser.set_defaults(run=_info)
+
+
+def _budget(args: argparse.Namespace) -> int:
+    from nprep.imagenet.budget import Stage, format_budget
+
+    proxy_speed = args.proxy_images_per_second or args.images_per_second
+    stages = [
+        Stage("sample", args.train_samples, args.proxy_epochs, proxy_speed),
+        Stage("top", args.top_k, args.epochs, args.images_per_second),
+    ]
+    print(format_budget(stages, args.gpus, args.price))
+    return 0
+
+
+def _add_budget(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "budget", help="GPU-hours and cost of a search on ImageNet, from a measured speed"
+    )
+    parser.add_argument("--images-per-second", type=float, required=True, help="of one GPU")
+    parser.add_argument("--proxy-images-per-second", type=float, default=0.0)
+    parser.add_argument("--train-samples", type=int, default=119)
+    parser.add_argument("--top-k", type=int, default=10)
+    parser.add_argument("--proxy-epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--gpus", type=int, default=8)
+    parser.add_argument("--price", type=float, default=0.0, help="of one GPU-hour")
+    parser.set_defaults(run=_budget)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a sub-command.
 
@@ -59,6 +135,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
+    add_search(commands)
+    add_measure(commands)
+    _add_export(commands)
+    _add_info(commands)
+    _add_budget(commands)
     args = parser.parse_args(argv)
     status: int = args.run(args)
     return status

@@ -15,7 +15,7 @@ from typing import Any
 
 from nprep.errors import RunFolderError
 from nprep.imagenet._imports import need
-from nprep.imagenet.checkpoints import read_yaml, write_json, write_table, write_yaml
+from nprep.imagenet.files import read_yaml, write_json, write_table, write_yaml
 from nprep.imagenet.settings import TrainSettings
 
 COLUMNS = (

@@ -1,0 +1,193 @@
+"""``python -m nprep.imagenet search`` and ``measure-latency``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nprep.errors import SettingsError
+from nprep.imagenet import _flags
+from nprep.imagenet.latency import load_latency, make_limits, save_latency
+from nprep.imagenet.layout import open_parts
+from nprep.imagenet.report import format_summary, write_report
+from nprep.imagenet.settings import PRESETS, TrainSettings, preset
+from nprep.imagenet.space import MobileSpace
+from nprep.imagenet.strategies import METHODS
+from nprep.imagenet.study import Study, StudySettings, make_engine
+
+# Set by the search itself, training by training.
+_NOT_FLAGS = frozenset({"arch", "device", "seed", "quiet", "epochs", "image_size", "tensorboard"})
+
+
+def add_search(commands: Any) -> None:
+    """Adds the search command."""
+    parser = commands.add_parser(
+        "search",
+        help="find a good network",
+        description="Trains N random networks, fits the predictor, trains the K networks that it "
+        "likes best, and exports the best of them. Killed anywhere, --resume goes on.",
+    )
+    parser.add_argument("--output", required=True, help="study folder")
+    parser.add_argument("--resume", action="store_true", help="go on with the study in --output")
+    parser.add_argument(
+        "--methods",
+        default="predictor",
+        help=f"which, joined by commas: {', '.join(METHODS)} (default: predictor)",
+    )
+    numbers = parser.add_argument_group("size of the search")
+    numbers.add_argument("--train-samples", type=int, default=119, metavar="N")
+    numbers.add_argument("--top-k", type=int, default=10, metavar="K")
+    numbers.add_argument("--candidates", type=int, default=112_000)
+    numbers.add_argument("--population", type=int, default=16, help="of evolution")
+    numbers.add_argument("--tournament", type=int, default=5, help="of evolution")
+    numbers.add_argument("--seed", type=int, default=0)
+    limits = parser.add_argument_group("limits (0: none)")
+    limits.add_argument("--latency-table", default="", help="JSON file of measure-latency")
+    limits.add_argument("--latency-min", type=float, default=0.0, help="milliseconds")
+    limits.add_argument("--latency-max", type=float, default=0.0, help="milliseconds")
+    limits.add_argument("--flops-max", type=float, default=0.0, help="millions, 2 per multiply-add")
+    limits.add_argument("--parameters-max", type=float, default=0.0, help="millions")
+    stages = parser.add_argument_group("trainings")
+    stages.add_argument("--preset", default="", choices=["", *PRESETS], help="of the K trainings")
+    stages.add_argument("--epochs", type=int, default=0, help="of the K trainings")
+    stages.add_argument("--proxy-epochs", type=int, default=0, help="of the N; 0: as the K")
+    stages.add_argument("--image-size", type=int, default=0, help="of the K trainings")
+    stages.add_argument("--proxy-image-size", type=int, default=0, help="of the N; 0: as the K")
+    engine = parser.add_argument_group("where trainings run")
+    engine.add_argument("--engine", default="local", choices=["local", "ray"])
+    engine.add_argument("--jobs", type=int, default=0, help="trainings at a time; 0: one a GPU")
+    engine.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    engine.add_argument("--ray-address", default="auto", help="of the cluster, or local")
+    engine.add_argument("--ray-gpus", type=float, default=1.0, help="of one training")
+    engine.add_argument("--predictor-threads", type=int, default=2)
+    _flags.add_flags(parser, TrainSettings, skip=_NOT_FLAGS)
+    parser.set_defaults(run=_search)
+
+
+def _stages(args: argparse.Namespace) -> tuple[TrainSettings, TrainSettings]:
+    """Settings of the N and of the K trainings."""
+    given = _flags.given(args, TrainSettings)
+    for name in _NOT_FLAGS:
+        given.pop(name, None)
+    given |= {n: v for n in ("epochs", "image_size") if (v := getattr(args, n))}
+    full = preset(args.preset, **given, seed=args.seed)
+    proxy = replace(
+        full,
+        epochs=args.proxy_epochs or full.epochs,
+        image_size=args.proxy_image_size or full.image_size,
+    )
+    return proxy, full
+
+
+def _search(args: argparse.Namespace) -> int:
+    proxy, full = _stages(args)
+    if args.jobs < 0:
+        raise SettingsError(f"jobs is {args.jobs}: it must be at least 0")
+    settings = StudySettings(
+        methods=tuple(name.strip() for name in args.methods.split(",") if name.strip()),
+        train_samples=args.train_samples,
+        top_k=args.top_k,
+        candidates=args.candidates,
+        seed=args.seed,
+        proxy=proxy,
+        full=full,
+        population=args.population,
+        tournament=args.tournament,
+        parallel=max(1, args.jobs),
+        threads=args.predictor_threads,
+    )
+    # Reads the folder tree once, here, so that what is wrong with it is said at once.
+    classes = open_parts(full).num_classes
+    space = MobileSpace(classes, full.image_size, full.width, full.depth, full.stem_stride)
+    table = load_latency(Path(args.latency_table), space) if args.latency_table else None
+    limits = make_limits(
+        space, table, args.latency_min, args.latency_max, args.flops_max, args.parameters_max
+    )
+    engine = make_engine(args.engine, args.jobs, args.device, args.ray_address, args.ray_gpus)
+    try:
+        study = Study(Path(args.output), settings, limits, engine, args.resume)
+    except BaseException:
+        engine.close()
+        raise
+    try:
+        study.run()
+        summary = write_report(study, table)
+        _deploy(study)
+    finally:
+        study.close()
+    print(format_summary(summary, study.folder))
+    return 0
+
+
+def _deploy(study: Study) -> None:
+    """Exports the best network of the first method, in the formats whose packages are there."""
+    from importlib.util import find_spec
+
+    from nprep.imagenet.export import export, load_trained
+    from nprep.imagenet.strategies import best_of
+
+    best = best_of(study.plan, study.ledger.proposals(study.settings.methods[0]))
+    if best is None:
+        return
+    model, about = load_trained(study.folder_of(best.training))
+    formats = ["torchscript"]
+    if find_spec("safetensors"):
+        formats.append("safetensors")
+    if find_spec("onnx") and find_spec("onnxscript"):
+        formats.append("onnx")
+    for path in export(model, about, study.folder / "deploy" / "best", formats):
+        print(f"wrote {path}", file=sys.stderr)
+
+
+def add_measure(commands: Any) -> None:
+    """Adds the latency command."""
+    parser = commands.add_parser(
+        "measure-latency",
+        help="measure a latency table on this device",
+        description="Times every block alone and writes the table; then times whole random "
+        "networks and says how well the sums match.",
+    )
+    parser.add_argument("--output", required=True, help="JSON file")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=20, help="timed calls of each block")
+    parser.add_argument("--networks", type=int, default=20, help="whole networks to compare with")
+    parser.add_argument("--num-classes", type=int, default=1000)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--depth", type=int, default=4)
+    parser.add_argument("--stem-stride", type=int, default=2)
+    parser.set_defaults(run=_measure)
+
+
+def _measure(args: argparse.Namespace) -> int:
+    from nprep.imagenet._imports import need
+
+    torch = need("torch", "time networks")
+    from nprep.imagenet.measure import compare_with_networks, describe_device, measure_table
+    from nprep.imagenet.processes import choose_device
+
+    for name in ("repeats", "networks", "batch_size", "threads"):
+        if getattr(args, name) < 1:
+            raise SettingsError(f"{name} is {getattr(args, name)}: it must be at least 1")
+    space = MobileSpace(args.num_classes, args.image_size, args.width, args.depth, args.stem_stride)
+    device = choose_device(args.device)
+    torch.set_num_threads(args.threads)
+    table = measure_table(space, device, args.batch_size, args.repeats)
+    check = compare_with_networks(
+        space, table, device, args.batch_size, args.repeats, args.networks
+    )
+    about = {"device": describe_device(device), "batch_size": args.batch_size,
+             "repeats": args.repeats, "against_whole_networks": check}  # fmt: skip
+    save_latency(Path(args.output), space, table, about)
+    print(
+        f"{args.networks} random networks: {check['mean_measured_ms']} ms measured, "
+        f"{check['mean_summed_ms']} ms summed (ratio {check['ratio']}), error "
+        f"{check['error_percent']} %, {check['error_percent_scaled']} % with that ratio taken out, "
+        f"Kendall tau {check['kendall_tau']}"
+    )
+    return 0
