@@ -1,0 +1,255 @@
+"""Inference with shared sub-computations: the plan of a set of graphs, and its use.
+
+Nodes with equal neighbourhoods have equal states, so a layer's matrix product is needed once for
+each distinct row below it, and cheap gathers do the rest (see ``nprep.kernels.gcn_plan``). The plan
+depends on the graphs, their normalisation and the number of layers: build it once, use it for every
+predictor. Cells are handled in chunks of a processor's cache; a chunk multiplies only the rows that
+no chunk before it needed, and leaves the products in a table for the chunks after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nprep.errors import SettingsError
+from nprep.kernels._threads import run_slices
+from nprep.kernels.gcn_infer import finish_dense, gather_means, gather_states, output_dot
+from nprep.kernels.gcn_plan import distinct_rows, gather_lists, members_of
+from nprep.kernels.gemm import gemm
+from nprep.predictor.gcn import GcnWeights
+from nprep.predictor.graphs import GraphBatch
+from nprep.space import CellBatch
+
+CHUNK_CELLS = 1024
+# Cells of a segment, where there are enough: threads and the memory of product tables divide by
+# segments, but rows are not shared between them.
+SEGMENT_CELLS = 220_000
+# Rows multiplied at once.
+_ROWS = 1536
+
+
+@dataclass(frozen=True)
+class Gather:
+    """What the rows of a layer gather, along (``out_``) and against (``in_``) the edges.
+
+    Attributes:
+        out_starts: (R + 1,) int32; first entry of each row.
+        out_sources: int32; rows of the layer below (for the first layer: node types).
+        out_weights: float32; the weights of the entries.
+        in_starts: Likewise.
+        in_sources: Likewise.
+        in_weights: Likewise.
+    """
+
+    out_starts: NDArray[np.int32]
+    out_sources: NDArray[np.int32]
+    out_weights: NDArray[np.float32]
+    in_starts: NDArray[np.int32]
+    in_sources: NDArray[np.int32]
+    in_weights: NDArray[np.float32]
+
+    @property
+    def lists(self) -> tuple[NDArray[np.generic], ...]:
+        """The arrays in the order in which kernels take them."""
+        return (
+            self.out_starts, self.out_sources, self.out_weights,
+            self.in_starts, self.in_sources, self.in_weights,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Cells whose rows are numbered together.
+
+    Attributes:
+        cells: (n,) int32; the cells, in the order in which they are handled.
+        layers: For each layer but the last its distinct rows, in order of appearance; for the last
+            the nodes of the cells.
+        cell_starts: (n + 1,) int32; first node of each cell.
+        chunk_rows: (L - 1, C + 1) int64; rows of each layer that appear before each chunk.
+    """
+
+    cells: NDArray[np.int32]
+    layers: tuple[Gather, ...]
+    cell_starts: NDArray[np.int32]
+    chunk_rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SharingPlan:
+    """The plan of N graphs.
+
+    Attributes:
+        count: N.
+        num_types: Length of the one-hot node input.
+        normalisation: Of the graphs, for a check against the predictor's; "" if unknown.
+        segments: The parts.
+    """
+
+    count: int
+    num_types: int
+    normalisation: str
+    segments: tuple[Segment, ...]
+
+    def __len__(self) -> int:
+        """The number of graphs N."""
+        return self.count
+
+    @property
+    def num_layers(self) -> int:
+        """The number of GCN layers that the plan is for."""
+        return len(self.segments[0].layers) if self.segments else 0
+
+    @classmethod
+    def build(
+        cls,
+        cells: CellBatch | GraphBatch,
+        normalisation: str = "row",
+        layers: int = 3,
+        segment_cells: int = SEGMENT_CELLS,
+    ) -> SharingPlan:
+        """Builds a plan.
+
+        Args:
+            cells: The cells, or graphs of any kind, with at least one node each.
+            normalisation: Of the adjacency, if cells are given; of the graphs otherwise.
+            layers: Number of GCN layers.
+            segment_cells: About how many cells to number together.
+
+        Returns:
+            The plan.
+        """
+        if isinstance(cells, CellBatch):
+            # Neighbours in this order share most rows: same graph, labels side by side.
+            order = np.lexsort((*cells.operations.T[::-1], cells.adjacency_bits)).astype(np.int32)
+            graphs = GraphBatch.from_cells(cells, normalisation)
+        else:
+            order = np.arange(len(cells), dtype=np.int32)
+            graphs = cells
+        parts = max(1, round(len(graphs) / segment_cells))
+        segments = tuple(
+            _segment(graphs, part, layers) for part in np.array_split(order, parts) if len(part)
+        )
+        return cls(len(graphs), graphs.num_types, normalisation, segments)
+
+    def outputs(self, weights: GcnWeights, threads: int = 1) -> NDArray[np.float32]:
+        """The raw outputs of a predictor for all N graphs.
+
+        Args:
+            weights: The predictor.
+            threads: How many threads share the segments; the bits of the result do not depend on
+                it.
+
+        Returns:
+            (N,) float32.
+
+        Raises:
+            SettingsError: If the plan was built for another kind of predictor.
+        """
+        self._check(weights)
+        out = np.empty(self.count, np.float32)
+
+        def work(start: int, stop: int) -> None:
+            for segment in self.segments[start:stop]:
+                out[segment.cells] = _segment_outputs(segment, weights)
+
+        run_slices(work, len(self.segments), threads)
+        return out
+
+    def predict(self, weights: GcnWeights, threads: int = 1) -> NDArray[np.float32]:
+        """Predictions (accuracies, probabilities or scores) for all N graphs: (N,) float32."""
+        return weights.scale.predictions(self.outputs(weights, threads))
+
+    def _check(self, weights: GcnWeights) -> None:
+        settings = weights.settings
+        wanted = (settings.layers, settings.normalisation, weights.num_types)
+        built = (self.num_layers, self.normalisation or settings.normalisation, self.num_types)
+        if self.segments and wanted != built:
+            raise SettingsError(
+                f"the plan is for (layers, normalisation, node types) {built} but the predictor "
+                f"has {wanted}: build a plan for it"
+            )
+
+
+def _segment(graphs: GraphBatch, cells: NDArray[np.int32], layers: int) -> Segment:
+    """Numbers the rows of some cells, layer by layer."""
+    members, starts = members_of(cells, graphs.cell_starts)
+    along = (graphs.out_starts, graphs.out_nodes, graphs.out_weights)
+    against = (graphs.in_starts, graphs.in_nodes, graphs.in_weights)
+    lower = graphs.types.astype(np.int32)
+    bounds = starts[np.append(np.arange(0, len(cells), CHUNK_CELLS), len(cells))]
+    chunk_rows = np.zeros((layers - 1, len(bounds)), np.int64)
+    gathers = []
+    for layer in range(layers):
+        rows = members
+        if layer + 1 < layers:
+            upper = np.empty(graphs.num_nodes, np.int32)
+            rows = distinct_rows(members, lower, *along, *against, upper)
+            # Rows are numbered in order of appearance, so the largest yet counts those before.
+            seen = np.maximum.accumulate(upper[members])
+            chunk_rows[layer, 1:] = seen[bounds[1:] - 1] + 1
+        gathers.append(
+            Gather(*gather_lists(rows, lower, *along), *gather_lists(rows, lower, *against))
+        )
+        if layer + 1 < layers:
+            lower = upper
+    return Segment(cells, tuple(gathers), starts, chunk_rows)
+
+
+def _segment_outputs(segment: Segment, weights: GcnWeights) -> NDArray[np.float32]:
+    """Raw outputs for the cells of a segment, in its order."""
+    width = weights.width
+    layers = [weights.layer(number) for number in range(weights.settings.layers)]
+    head = weights.head()
+    rectify = weights.settings.activation == "relu"
+    totals = segment.chunk_rows[:, -1]
+    tables = [np.empty((total, 2 * width), np.float32) for total in totals.tolist()]
+    # The first layer reads one-hot inputs: its products are the rows of its matrix.
+    tables.insert(0, layers[0][0])
+    states = np.empty((_ROWS, width), np.float32)
+    values = [np.empty((CHUNK_CELLS, width), np.float32)]
+    values += [np.empty((CHUNK_CELLS, matrix.shape[1]), np.float32) for matrix, _ in head[:-1]]
+    out = np.empty(len(segment.cells), np.float32)
+    for chunk, first in enumerate(range(0, len(out), CHUNK_CELLS)):
+        last = min(first + CHUNK_CELLS, len(out))
+        for layer, (matrix, _) in enumerate(layers[1:]):
+            lists, bias = segment.layers[layer].lists, layers[layer][1]
+            end = int(segment.chunk_rows[layer, chunk + 1])
+            for row in range(int(segment.chunk_rows[layer, chunk]), end, _ROWS):
+                stop = min(row + _ROWS, end)
+                block = states[: stop - row]
+                gather_states(tables[layer], *lists, bias, row, stop, block)
+                gemm(block, matrix, tables[layer + 1][row:stop], False)
+        lists, bias = segment.layers[-1].lists, layers[-1][1]
+        rows = last - first
+        gather_means(
+            tables[-1], *lists, bias, segment.cell_starts, first, last, values[0][:rows]
+        )
+        for number, (matrix, bias) in enumerate(head[:-1]):
+            gemm(values[number][:rows], matrix, values[number + 1][:rows], False)
+            finish_dense(values[number + 1][:rows], bias, rectify)
+        matrix, bias = head[-1]
+        output_dot(values[-1][:rows], matrix[:, 0], bias[0], out[first:last])
+    return out
+
+
+def predict(
+    weights: GcnWeights, cells: SharingPlan | CellBatch | GraphBatch, threads: int = 1
+) -> NDArray[np.float32]:
+    """Predictions for cells, or for all cells of a plan.
+
+    Args:
+        weights: The predictor.
+        cells: A plan (for a space that many predictors are asked about), or cells, or graphs built
+            with the predictor's normalisation.
+        threads: How many threads may share the work.
+
+    Returns:
+        (M,) float32: accuracies, or probabilities of a classifier, or scores without a unit.
+    """
+    if not isinstance(cells, SharingPlan):
+        cells = SharingPlan.build(cells, weights.settings.normalisation, weights.settings.layers)
+    return cells.predict(weights, threads)
