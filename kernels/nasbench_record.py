@@ -207,6 +207,21 @@ def _read_base64(
     sextets = 0
     padding = 0
     while at < stop:
+        # Whole groups of plain characters first: nearly all of the text.
+        while at + 4 <= stop and size + 3 <= len(scratch) and sextets % 4 == 0 and padding == 0:
+            a, b = _SEXTETS[data[at]], _SEXTETS[data[at + 1]]
+            c, d = _SEXTETS[data[at + 2]], _SEXTETS[data[at + 3]]
+            if (a | b | c | d) > 63:
+                break
+            word = np.int64(a) << 18 | np.int64(b) << 12 | np.int64(c) << 6 | np.int64(d)
+            scratch[size] = word >> 16
+            scratch[size + 1] = (word >> 8) & 0xFF
+            scratch[size + 2] = word & 0xFF
+            size += 3
+            sextets += 4
+            at += 4
+        if at >= stop:
+            break
         byte = data[at]
         if byte == _QUOTE:
             # 4 characters stand for 3 bytes; the last 4 may end in padding.

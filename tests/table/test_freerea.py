@@ -198,14 +198,9 @@ def test_the_published_file(published_path: Path, measured_path: Path) -> None:
 
 @pytest.mark.data
 def test_a_table_of_the_published_file(published_path: Path, measured_path: Path) -> None:
-    try:
-        content = freerea.build(
-            argparse.Namespace(input=published_path, build_seed=0), lambda line: None
-        )
-    except TableError as error:
-        if "completion" in str(error):
-            pytest.skip("no completion model ships with this version")
-        raise
+    content = freerea.build(
+        argparse.Namespace(input=published_path, build_seed=0), lambda line: None
+    )
     mean = content.means["final", "test_accuracy"].values[:, 3]
     with np.load(measured_path) as archive:
         assert np.array_equal(mean, (archive["test_correct_108_sum3"] / MEAN_IMAGES).astype("f4"))
