@@ -7,7 +7,7 @@ without exception, though the file calls it one repeat). The triples know the no
 closed corner of the space, the bests are a random sample of the space: the offset between
 validation and test is fitted to both, the noise to the triples, and the bests judge the result.
 
-Needs the extra ``fit``. Takes a few minutes.
+Needs the extra ``fit``. Takes about 4 minutes on 2 idle cores; on busy ones, set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Regression:
 
 def ridge(terms: Floats, target: Floats, weight: Floats, strength: float = 1e-6) -> Floats:
     """Weights of a ridge regression; the first term, the constant, is not shrunk."""
-    penalty = strength * np.eye(terms.shape[1])
+    penalty: NDArray[Any] = strength * np.eye(terms.shape[1])
     penalty[0, 0] = 0.0
     weighted = terms * weight[:, None]
     weights: Floats = np.linalg.solve(weighted.T @ terms + penalty, weighted.T @ target)
@@ -178,6 +178,45 @@ class Core:
     spread: Regression
 
 
+def best_above_mean(
+    level: Floats, validation: Floats, spread: Floats, other_level: Floats, other_spread: Floats
+) -> Floats:
+    """By how much the best of three repeats exceeds their mean, on average.
+
+    Args:
+        level: (N,) mean test accuracy of cells with three known repeats.
+        validation: (N, 3) these repeats.
+        spread: (N,) their expected standard deviation.
+        other_level: (M,) mean test accuracy of the cells in question.
+        other_spread: (M,) their expected standard deviation.
+
+    Returns:
+        (M,) float64.
+    """
+    excess = validation.max(axis=1) - validation.mean(axis=1)
+    regions = np.searchsorted(REGIONS, level)
+    ratio = np.array(
+        [excess[regions == r].mean() / spread[regions == r].mean() for r in range(len(REGIONS) + 1)]
+    )
+    above: Floats = ratio[np.searchsorted(REGIONS, other_level)] * other_spread
+    return above
+
+
+def calibrate(bests: Inputs, left: Floats) -> Floats:
+    """Weights to add to the offset's.
+
+    The bests are a sample of the whole space, which the triples are not: what remains on them, left
+    out of the fit, linear in test accuracy and guess, is added.
+
+    Args:
+        bests: (M,) cells of which the best run is known.
+        left: (M,) what remains.
+    """
+    few = bests.terms.copy()
+    few[:, 11:] = 0.0
+    return ridge(few, left, np.ones(len(left)))
+
+
 def fit_core(triples: Inputs, validation: Floats, bests: Inputs, best: Floats) -> Core:
     """Fits offset and spread.
 
@@ -194,16 +233,8 @@ def fit_core(triples: Inputs, validation: Floats, bests: Inputs, best: Floats) -
     logs = np.log(np.maximum(spread, 3e-4))
     spread_fit = regress(triples.terms, triples.trees, logs, ones, boost(120, 15, 0.05, 80))
     predicted = np.exp(spread_fit.predict(triples.terms, triples.trees))
-    excess = validation.max(axis=1) - mean
-    regions = np.searchsorted(REGIONS, triples.level)
-    ratio = np.array(
-        [
-            excess[regions == r].mean() / predicted[regions == r].mean()
-            for r in range(len(REGIONS) + 1)
-        ]
-    )
     expected = np.exp(spread_fit.predict(bests.terms, bests.trees))
-    above_mean = ratio[np.searchsorted(REGIONS, bests.level)] * expected
+    above_mean = best_above_mean(triples.level, validation, predicted, bests.level, expected)
     offset_fit = regress(
         np.concatenate([triples.terms, bests.terms]),
         np.concatenate([triples.trees, bests.trees]),
@@ -212,13 +243,7 @@ def fit_core(triples: Inputs, validation: Floats, bests: Inputs, best: Floats) -
         np.concatenate([ones, np.full(len(best), 0.6)]),
         boost(250, 15, 0.05, 60),
     )
-    # The bests are a sample of the whole space, which the triples are not: what remains on them,
-    # linear in test accuracy and guess, is added.
-    left = best - above_mean - bests.level - offset_fit.predict(bests.terms, bests.trees)
-    few = bests.terms.copy()
-    few[:, 11:] = 0.0
-    correction = ridge(few, left, np.ones(len(left)))
-    return Core(Regression(offset_fit.weights + correction, offset_fit.trees), spread_fit)
+    return Core(offset_fit, spread_fit)
 
 
 def fit_noise(
@@ -240,14 +265,17 @@ def fit_noise(
         test: (N, 3).
         expected: (N,) mean validation accuracy.
         spread: (N,) standard deviation between repeats.
-        above: (M,) by how much a cell's best run exceeds the greater of test accuracy and guess.
+        above: (M, 2) by how much a cell's best run exceeds the greater of test accuracy and guess,
+            and the expected mean.
         above_level: (M,) mean test accuracy of those cells.
     """
     mean, actual, middle = shape(validation)
     ratio = actual / spread
     regions = np.searchsorted(REGIONS, level)
     above_regions = np.searchsorted(REGIONS, above_level)
-    bins = np.searchsorted(BIN_EDGES, ratio)
+    usual = np.array([np.median(spread[regions == r]) for r in range(len(REGIONS) + 1)])
+    excess = actual / usual[regions]
+    bins = np.searchsorted(BIN_EDGES, excess)
     deviation = validation - mean[:, None]
     test_deviation = test - test.mean(axis=1, keepdims=True)
     calm = level > 0.88
@@ -259,8 +287,14 @@ def fit_noise(
         for r in range(len(REGIONS) + 1)
     ]
     off = mean - expected
-    shift = np.array([off[calm & (bins == b)].mean() for b in range(len(BIN_EDGES) + 1)])
-    off -= shift[bins]
+    shift = np.zeros(len(REGIONS) + 1)
+    for r in range(len(REGIONS) + 1):
+        here = regions == r
+        if r > 1:
+            # In the lowest regions few cells decide the slope.
+            shift[r] = np.polyfit(excess[here], off[here], 1)[0]
+        # Noise has no mean: expectations are those of the fit, which knows cells of both kinds.
+        off[here] -= off[here].mean() + shift[r] * excess[here]
     runs_validation, runs_test = data.triple_validation, data.triple_test
     failed = runs_test < FAILED_BELOW * IMAGES
     return Noise(
@@ -270,15 +304,20 @@ def fit_noise(
         spread=np.array(
             [np.quantile(ratio[regions == r], LEVELS) for r in range(len(REGIONS) + 1)]
         ),
-        bin_edges=np.array(BIN_EDGES),
+        usual=usual,
         shift=shift,
+        bin_edges=np.array(BIN_EDGES),
         middle=np.array(
             [np.quantile(middle[bins == b], LEVELS) for b in range(len(BIN_EDGES) + 1)]
         ),
         test_slope=float(slope),
         test_noise=np.array(remainder),
         headroom=np.array(
-            [np.quantile(above[above_regions == r], 0.9995) for r in range(len(REGIONS) + 1)]
+            # A tenth more: there are more cells than those measured.
+            [
+                1.1 * np.quantile(above[above_regions == r], 0.9995, axis=0)
+                for r in range(len(REGIONS) + 1)
+            ]
         ),
         failed=np.array([np.median(runs_validation[failed]), np.median(runs_test[failed])]).astype(
             np.int64
@@ -332,6 +371,7 @@ def fit(data: Data, folds: int = 5, trees: int = 250) -> Completion:
     """Fits everything and cross-validates it."""
     from nprep.data.judge_completion import judge
 
+    print("fitting the test accuracy that a structure promises", flush=True)
     guess_trees = fit_guess(data, trees)
     guess = guess_trees.predict(data.features)
     failed = data.triple_test < FAILED_BELOW * IMAGES
@@ -355,26 +395,41 @@ def fit(data: Data, folds: int = 5, trees: int = 250) -> Completion:
     triple_out = np.empty((len(triples.rows), 2))
     best_out = np.empty((len(bests.rows), 2))
     for k in range(folds):
+        print(f"fitting without fold {k + 1} of {folds}", flush=True)
         a, b = triple_fold == k, best_fold == k
         core = fit_core(triples.take(~a), validation[~a], bests.take(~b), best[~b])
         for out, inputs, chosen in ((triple_out, triples, a), (best_out, bests, b)):
             part = inputs.take(chosen)
             out[chosen, 0] = part.level + core.offset.predict(part.terms, part.trees)
             out[chosen, 1] = np.exp(core.spread.predict(part.terms, part.trees))
+    above_mean = best_above_mean(
+        triples.level, validation, triple_out[:, 1], bests.level, best_out[:, 1]
+    )
+    correction = calibrate(bests, best - above_mean - best_out[:, 0])
+    triple_out[:, 0] += triples.terms @ correction
+    best_out[:, 0] += bests.terms @ correction
     above = [
-        seen - np.maximum(inputs.level, guess[inputs.rows])
-        for seen, inputs in ((validation.max(axis=1), triples), (best, bests))
+        np.column_stack(
+            [seen - np.maximum(inputs.level, guess[inputs.rows]), seen - expected[:, 0]]
+        )
+        for seen, inputs, expected in (
+            (validation.max(axis=1), triples, triple_out),
+            (best, bests, best_out),
+        )
     ]
     noise = fit_noise(
         data,
         triples.level,
         validation,
         test,
-        *triple_out.T,
+        triple_out[:, 0],
+        triple_out[:, 1],
         np.concatenate(above),
         np.concatenate([triples.level, bests.level]),
     )
+    print("fitting to all cells; training time; judging", flush=True)
     core = fit_core(triples, validation, bests, best)
+    core = Core(Regression(core.offset.weights + correction, core.offset.trees), core.spread)
     seconds, left, time_statistics = fit_seconds(data, folds)
     model = assemble(
         guess_trees,

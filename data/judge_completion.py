@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -43,6 +44,14 @@ def _describe(validation: Floats, test: Floats) -> dict[str, float]:
         "mean_of_repeats_sd": float(gap.mean(axis=1).std()),
         **{f"q{name}": float(v) for name, v in zip(("001", "01", "99", "999"), top, strict=True)},
     }
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _sd(values: Iterable[float]) -> float:
+    return float(np.std(list(values)))
 
 
 def _explained(target: Floats, predicted: Floats) -> dict[str, float]:
@@ -169,6 +178,10 @@ def judge(
         "bests_measured": [float(best_level[np.argsort(-best)[:share]].mean()) for share in shares],
         "bests_modelled": np.mean(best_picks, axis=0).tolist(),
         "bests_modelled_sd": np.std(best_picks, axis=0).tolist(),
+        "highest_mean_measured": float(validation.mean(axis=1).max()),
+        "highest_mean_modelled": [
+            float(f(v.mean(axis=1).max() for v in drawn)) for f in (_mean, _sd)
+        ],
         "highest_measured": [float(validation.max()), float(best.max())],
         "highest_modelled": [
             float(np.mean([v.max() for v in drawn])),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels._jit import kernel
+from nprep.kernels._jit import Integer, kernel
 from nprep.kernels.noise import noise_word
 
 IMAGES = 9984  # Accuracies are multiples of 1 / IMAGES: 39 batches of 256 images.
@@ -28,17 +28,20 @@ class Noise(NamedTuple):
     Attributes:
         region_edges: (R - 1,) float64; ascending bounds on the mean test accuracy.
         levels: (Q,) float64 in [0, 1], ascending.
-        mean: (R, Q) float64; quantiles of (mean validation - its expectation - shift).
+        mean: (R, Q) float64; quantiles of (mean validation - its expectation - shift * excess),
+            the excess being the standard deviation over the usual one, see below.
         spread: (R, Q) float64; quantiles of the standard deviation between repeats, divided by the
             expected one.
-        bin_edges: (B - 1,) float64; ascending bounds on that ratio.
-        shift: (B,) float64; by how much the mean is off where the spread is that large: one bad run
-            lowers it.
+        usual: (R,) float64; the standard deviation that is usual in the region. A larger one is the
+            work of one bad run: it does not reach upwards as far as downwards.
+        shift: (R,) float64; how the mean changes with the standard deviation over the usual one.
+        bin_edges: (B - 1,) float64; ascending bounds on the same.
         middle: (B, Q) float64 in [0, 1]; quantiles of (middle - lowest) / (highest - lowest).
         test_slope: How far a run's test accuracy follows its validation accuracy.
         test_noise: (R,) float64; standard deviation of what is left of it.
-        headroom: (R,) float64; by how much a cell's best validation accuracy can exceed the greater
-            of its test accuracy and the one that its structure promises.
+        headroom: (R, 2) float64; by how much a cell's best validation accuracy can exceed the
+            greater of its test accuracy and the one that its structure promises, and by how much
+            the expected mean validation accuracy.
         failed: (2,) int64; correct validation and test images of a failed run.
         ceiling: Highest number of correct validation images that is plausible.
     """
@@ -47,8 +50,9 @@ class Noise(NamedTuple):
     levels: NDArray[np.float64]
     mean: NDArray[np.float64]
     spread: NDArray[np.float64]
-    bin_edges: NDArray[np.float64]
+    usual: NDArray[np.float64]
     shift: NDArray[np.float64]
+    bin_edges: NDArray[np.float64]
     middle: NDArray[np.float64]
     test_slope: float
     test_noise: NDArray[np.float64]
@@ -86,15 +90,16 @@ def _draw_triple(
     seed: int,
     counter: int,
     noise: Noise,
-    region: int,
+    region: Integer,
     spread: float,
     triple: NDArray[np.float64],
 ) -> None:
     """Draws three deviations from the expected mean, in ascending order; uses three words."""
     ratio = _quantile(noise.levels, noise.spread[region], _uniform(seed, counter))
     shift = _quantile(noise.levels, noise.mean[region], _uniform(seed, counter + 1))
-    middle_bin = np.searchsorted(noise.bin_edges, ratio)
-    shift += noise.shift[middle_bin]
+    excess = ratio * spread / float(noise.usual[region])
+    middle_bin = np.searchsorted(noise.bin_edges, excess)
+    shift += float(noise.shift[region]) * excess
     middle = _quantile(noise.levels, noise.middle[middle_bin], _uniform(seed, counter + 2))
     centre = (1.0 + middle) / 3.0
     scale = np.sqrt((centre**2 + (middle - centre) ** 2 + (1.0 - centre) ** 2) / 2.0)
@@ -113,6 +118,7 @@ def _draw_cell(
     guess: float,
     level: float,
     failures: int,
+    excess: int,
     best: int,
     validation: NDArray[np.int32],
 ) -> None:
@@ -126,6 +132,7 @@ def _draw_cell(
         guess: Test accuracy that the structure promises.
         level: Mean test accuracy of the runs that did not fail.
         failures: Number of failed runs.
+        excess: Correct images by which one of the failed runs was better than chance.
         best: Correct images of the best run if that is known, else -1.
         validation: (3,) int32; receives the result.
     """
@@ -150,7 +157,8 @@ def _draw_cell(
                 break
         chosen += target - chosen[2]
     else:
-        room = min(noise.ceiling / IMAGES, max(guess, level) + noise.headroom[region]) - expected
+        room = max(guess, level) + noise.headroom[region, 0] - expected
+        room = min(room, noise.headroom[region, 1], noise.ceiling / IMAGES - expected)
         for attempt in range(_TRIES):
             _draw_triple(seed, 16 + 4 * attempt, noise, region, spread, chosen)
             if chosen[2] <= room:
@@ -163,6 +171,8 @@ def _draw_cell(
     first = np.int64(3.0 * _uniform(seed, 0))
     second = np.int64(2.0 * _uniform(seed, 1))
     order = np.array([first, (first + 1 + second) % 3, (first + 2 - second) % 3])
+    if failures > 0:
+        validation[order[0]] += excess
     # Failed runs take the place of the lower ones, so that a known best stays the best.
     for rank in range(2, failures - 1, -1):
         accuracy = expected + chosen[rank]
@@ -195,35 +205,32 @@ def _draw_tests(
         level: Mean test accuracy of the runs that did not fail.
         failures: Number of failed runs.
         total: Sum of the three.
-        validation: (3,) int32; of the same runs.
+        validation: (3,) int32; of the same runs. The lowest ones are those that failed.
         test: (3,) int32; receives the result.
     """
     region = np.searchsorted(noise.region_edges, level)
+    rank = np.argsort(validation)
+    left = 3 - failures
+    mean = 0.0
+    for k in range(failures, 3):
+        mean += validation[rank[k]] / left
     deviation = np.zeros(3)
     centre = 0.0
-    mean = 0.0
-    left = 3 - failures
-    for run in range(3):
-        if failures == 0 or validation[run] != noise.failed[0]:
-            mean += validation[run] / max(left, 1)
-    for run in range(3):
-        if failures == 0 or validation[run] != noise.failed[0]:
-            deviation[run] = noise.test_slope * (validation[run] - mean)
-            deviation[run] += noise.test_noise[region] * IMAGES * _normal(seed, 4 + 2 * run)
-            centre += deviation[run] / max(left, 1)
+    for k in range(failures, 3):
+        run = rank[k]
+        deviation[run] = noise.test_slope * (validation[run] - mean)
+        deviation[run] += noise.test_noise[region] * IMAGES * _normal(seed, 4 + 2 * run)
+        centre += deviation[run] / left
     remaining = total
-    last = -1
-    for run in range(3):
-        if failures == 0 or validation[run] != noise.failed[0]:
-            test[run] = np.int64(np.rint(level * IMAGES + deviation[run] - centre))
-            last = run
+    for k in range(3):
+        run = rank[k]
+        if k < failures:
+            test[run] = noise.failed[1] + (validation[run] - noise.failed[0])
         else:
-            test[run] = noise.failed[1]
+            test[run] = np.int64(np.rint(level * IMAGES + deviation[run] - centre))
         remaining -= test[run]
-    # Rounding, and failed runs that are not exactly at chance, leave a few images over.
-    if last < 0:
-        last = 2
-    test[last] += remaining
+    # Rounding leaves an image or two over.
+    test[rank[2]] += remaining
 
 
 @kernel
@@ -245,19 +252,22 @@ def draw_cells(
     The other arguments are (N,) arrays of those of :func:`_draw_cell` and :func:`_draw_tests`.
     """
     for i in range(len(seeds)):
-        seed = seeds[i]
+        alive = 3 - failures[i]
+        excess = totals[i] - failures[i] * noise.failed[1]
+        excess -= np.int64(np.rint(alive * level[i] * IMAGES)) if alive > 0 else 0
         _draw_cell(
-            seed,
+            seeds[i],
             noise,
             expected[i],
             spread[i],
             guess[i],
             level[i],
             failures[i],
+            excess,
             best[i],
             validation[i],
         )
-        _draw_tests(seed, noise, level[i], failures[i], totals[i], validation[i], test[i])
+        _draw_tests(seeds[i], noise, level[i], failures[i], totals[i], validation[i], test[i])
 
 
 @kernel

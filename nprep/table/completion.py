@@ -8,6 +8,8 @@ time. The parameters lie in ``data/completion.npz``; ``data/fit_completion.py`` 
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,8 +26,10 @@ from nprep.table.features import FEATURE_NAMES
 
 FORMAT = 1
 
-# Highest mean test accuracy that the runs of a cell are believed to have.
-_BEST_LEVEL = 0.95
+# By how much a cell's other runs may exceed what the structure promises if one failed; what would
+# be beyond it is ascribed to the failed run, which may have been better than chance.
+_MAX_ABOVE = 0.006
+_FLOOR = 0.86
 _KNOTS = (0.90, 0.91, 0.92, 0.93)
 
 
@@ -43,6 +47,8 @@ def linear_terms(level: NDArray[np.float64], guess: NDArray[np.float64]) -> NDAr
     Returns:
         (N, 14) float64.
     """
+    # Below, where few cells were measured, the trees alone decide.
+    level, guess = np.maximum(level, _FLOOR), np.maximum(guess, _FLOOR)
     above = level - guess
     terms = [np.ones(len(level)), level, guess]
     for knot in _KNOTS:
@@ -80,9 +86,10 @@ def split_failures(
     level = total / (3 * IMAGES)
     for count in (1, 2):
         rest = (total - count * failed[1]) / ((3 - count) * IMAGES)
-        nearer = (np.abs(rest - guess) < np.abs(level - guess)) & (rest <= _BEST_LEVEL)
+        # Beyond 0.03 even a failed run above chance explains nothing: all runs were bad.
+        nearer = (np.abs(rest - guess) < np.abs(level - guess)) & (rest < guess + 0.03)
         failures[nearer] = count
-        level = np.where(nearer, rest, level)
+        level = np.where(nearer, np.minimum(rest, guess + _MAX_ABOVE), level)
     collapsed = np.abs(total - 3 * failed[1]) < 0.06 * IMAGES
     failures[collapsed] = 3
     return failures, np.where(collapsed, guess, level)
@@ -235,7 +242,8 @@ class Completion:
         """
         where = path or Path(str(resources.files("nprep.data").joinpath("completion.npz")))
         try:
-            with np.load(where, allow_pickle=False) as archive:
+            # Opened here, for numpy leaves a damaged file open.
+            with open(where, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             if arrays["format"][0] != FORMAT:
                 raise ValueError(f"format {arrays['format'][0]}, not {FORMAT}")
@@ -257,7 +265,15 @@ class Completion:
                 noise=Noise(**noise),
                 statistics=json.loads(arrays["statistics"].tobytes()),
             )
-        except (OSError, EOFError, KeyError, ValueError) as error:
+        except (
+            OSError,
+            EOFError,
+            KeyError,
+            TypeError,
+            ValueError,
+            zlib.error,
+            zipfile.BadZipFile,
+        ) as error:
             raise TableError(
                 f"{where} is not a completion model of this version ({error}): reinstall nprep, "
                 "or fit it again with data/fit_completion.py."

@@ -145,6 +145,11 @@ def _fit_lines(statistics: dict[str, Any]) -> list[str]:
             )
         ]
         lines.append(f"  {what}: " + " | ".join(parts))
+    mean, sd = chosen["highest_mean_modelled"]
+    lines.append(
+        f"  highest mean of three repeats: {100 * chosen['highest_mean_measured']:.3f}; "
+        f"{100 * mean:.3f} +- {100 * sd:.3f}"
+    )
     highest = zip(chosen["highest_measured"], chosen["highest_modelled"], strict=True)
     shown = ", ".join(f"{100 * a:.3f}; {100 * b:.3f}" for a, b in highest)
     lines.append(f"  highest validation (three repeats, best of three): {shown}")
@@ -154,7 +159,8 @@ def _fit_lines(statistics: dict[str, Any]) -> list[str]:
         f"Training time: R2 {seconds['r2']:.4f}, relative error "
         f"{100 * seconds['relative_sd']:.1f} % (cross-validated).",
         "Failed runs counted from the mean test accuracy: right for "
-        f"{failures['counted_rightly']:,} of {failures['cells']:,} cells, {failures['with_failures']} of which have any.",
+        f"{failures['counted_rightly']:,} of {failures['cells']:,} cells, "
+        f"{failures['with_failures']} of which have any.",
     ]
     return lines
 

@@ -1,6 +1,7 @@
 """Structural features of cells, for regression models that are no graph networks.
 
-Every feature is a property of the labelled graph alone: two isomorphic cells have equal features.
+Every feature but the number of parameters is a property of the labelled graph alone: two isomorphic
+cells have equal features. (Channels that can't be split evenly go to a cell's first vertices.)
 The order of the columns is :data:`FEATURE_NAMES`; models that ship with the project name the
 features they use, so new ones may be appended.
 """
@@ -12,7 +13,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels._jit import kernel
+from nprep.kernels._jit import Integer, kernel
 from nprep.space import CellBatch
 
 _OPS = ("conv3x3", "conv1x1", "maxpool3x3")
@@ -61,7 +62,7 @@ _UNSEEN = 99.0
 
 @kernel
 def _cell_features(
-    bits: int, operations: NDArray[np.uint8], n: int, out: NDArray[np.float32]
+    bits: Integer, operations: NDArray[np.uint8], n: Integer, out: NDArray[np.float32]
 ) -> None:
     """Writes the features of one pruned cell, all but the parameters, into ``out``."""
     adjacency = np.zeros((7, 7), dtype=np.uint8)

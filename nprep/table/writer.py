@@ -129,7 +129,7 @@ def write_table(path: Path, content: Content) -> None:
     rows = len(cells)
     keys = cell_keys(cells)
     index = KeyIndex.build(keys)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "adjacency_bits": cells.adjacency_bits,
         "operations": cells.operations,
         "num_vertices": cells.num_vertices,
@@ -147,11 +147,9 @@ def write_table(path: Path, content: Content) -> None:
                     axes = {"operations": "row, vertex", "module_hash": "row, byte"}
                     _write(group, name, array, axes.get(name, "row"), meaning=_CELL_NOTES[name])
                 group = file.create_group("index")
-                for name, array in (
-                    ("slot_keys", index.slot_keys),
-                    ("slot_rows", index.slot_rows),
-                ):
-                    _write(group, name, array, "slot", meaning="hash table from keys to rows")
+                meaning = "hash table from keys to rows"
+                _write(group, "slot_keys", index.slot_keys, "slot", meaning=meaning)
+                _write(group, "slot_rows", index.slot_rows, "slot", meaning=meaning)
                 _write_metrics(file, "metrics", content.metrics, rows)
                 _write_metrics(file, "means", content.means, rows)
                 for name, attributes in content.sources.items():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
     """
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, for numpy leaves a damaged file open.
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it is no .npz archive")
             missing = sorted(set(_SHAPES) - set(archive.files))
@@ -76,7 +78,7 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
             arrays = {name: archive[name] for name in _SHAPES}
     except OSError as error:
         raise TableError(f"{path} can't be read ({error.strerror or error}).") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (ValueError, EOFError, TypeError, zlib.error, zipfile.BadZipFile, KeyError) as error:
         raise TableError(
             f"{path} is not the measured table, or it is damaged ({error}): get measured.npz again."
         ) from error
