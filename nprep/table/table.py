@@ -214,8 +214,12 @@ class Table:
         stored = self.means.get((stage, name))
         single = self.metrics.get((stage, name))
         k = BUDGETS.index(budget)
+        if stored is not None:
+            kept = Metric(stored.values[rows, k], stored.provenance[rows, k])
+            if single is None or not np.isnan(kept.values).any():
+                return kept
         if single is None:
-            return stored and Metric(stored.values[rows, k], stored.provenance[rows, k])
+            return None
         values = single.values[rows, k].astype(np.float64)
         codes = single.provenance[rows, k]
         there = ~np.isnan(values)
