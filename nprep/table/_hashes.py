@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels._jit import kernel
+from nprep.kernels._jit import Integer, kernel
 
 _PREFIX_BITS = 16
 
 
 @kernel
-def _compare(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
+def _compare(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Integer:
     """Negative, zero or positive as hash ``a`` is below, equal to or above ``b``."""
     for k in range(len(a)):
         if a[k] != b[k]:
