@@ -225,9 +225,7 @@ def _segment_outputs(segment: Segment, weights: GcnWeights) -> NDArray[np.float3
                 gemm(block, matrix, tables[layer + 1][row:stop], False)
         lists, bias = segment.layers[-1].lists, layers[-1][1]
         rows = last - first
-        gather_means(
-            tables[-1], *lists, bias, segment.cell_starts, first, last, values[0][:rows]
-        )
+        gather_means(tables[-1], *lists, bias, segment.cell_starts, first, last, values[0][:rows])
         for number, (matrix, bias) in enumerate(head[:-1]):
             gemm(values[number][:rows], matrix, values[number + 1][:rows], False)
             finish_dense(values[number + 1][:rows], bias, rectify)

@@ -1,0 +1,283 @@
+"""The neural predictor (Wen et al., 2020) as a search method, and its ablations.
+
+A trial draws N random cells, trains them (that is, queries their validation accuracy), fits a
+predictor, predicts every cell of the view and trains the top K that are new, best first. The
+two-stage predictor first tells accurate cells (validation above 91 %) from the rest with a
+classifier, and fits its regressor to those that the classifier accepts.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nprep.errors import SettingsError
+from nprep.kernels.evolution import draw_positions
+from nprep.kernels.rng import seed_state, shuffle
+from nprep.predictor.gcn import train
+from nprep.predictor.mlp import predict_perceptron, train_perceptron
+from nprep.predictor.plan import SharingPlan, predict
+from nprep.predictor.settings import FAITHFUL, GcnSettings, MlpSettings
+from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
+from nprep.search.compiled import space_of
+from nprep.space import encode_flat
+from nprep.table.view import View
+
+# A regressor needs samples; a classifier that accepts fewer than this is not listened to.
+FEWEST_ACCEPTED = 10
+# Cells that the classifier is asked about at a time, best predicted first.
+_CLASSIFIED_AT_ONCE = 2048
+
+
+class _ViewCache:
+    """What was derived from the view in use: a plan costs more than a prediction with it.
+
+    Nothing but time depends on it, and it goes when the view goes.
+    """
+
+    def __init__(self) -> None:
+        self._view: weakref.ref[View] | None = None
+        self._derived: dict[object, Any] = {}
+
+    def get(self, view: View, key: object, derive: Callable[[], Any]) -> Any:
+        """What ``derive`` makes of the view, made once."""
+        if self._view is None or self._view() is not view:
+            self._view = weakref.ref(view, lambda _: self._derived.clear())
+            self._derived = {}
+        if key not in self._derived:
+            self._derived[key] = derive()
+        return self._derived[key]
+
+
+_CACHE = _ViewCache()
+
+
+def draw_sample(
+    view: View, count: int, sampling: str, state: NDArray[np.uint64]
+) -> NDArray[np.int32]:
+    """Draws the cells that a predictor is trained on.
+
+    Args:
+        view: The cells.
+        count: How many.
+        sampling: "cells": uniformly, all different; "specs": by the official sampler of random
+            matrices, which may draw a cell again.
+        state: (4,) generator state, advanced.
+
+    Returns:
+        (N,) int32 positions; fewer than ``count`` where the view has fewer cells.
+    """
+    if sampling == "specs":
+        drawn = np.empty(count, np.int32)
+        draw_positions(state, space_of(view), True, drawn)
+        return drawn
+    everything = np.arange(len(view), dtype=np.int32)
+    shuffle(state, everything)
+    return everything[:count]
+
+
+def best_new(
+    scores: NDArray[np.float32],
+    known: NDArray[np.int32],
+    count: int,
+    accepts: Callable[[NDArray[np.int32]], NDArray[np.bool_]] | None = None,
+) -> NDArray[np.int32]:
+    """The cells with the highest scores, best first, those known left out.
+
+    Args:
+        scores: (M,) predictions.
+        known: Positions to leave out.
+        count: K.
+        accepts: Tells for some positions which are worth training, or None. It is asked about cells
+            in the order of their scores, so few are asked about; the answer is the same as if all
+            were. Cells that it refuses come after all that it accepts.
+
+    Returns:
+        (K,) int32 positions; fewer where fewer cells are left. Equal scores go by position.
+    """
+    new = np.ones(len(scores), bool)
+    new[known] = False
+    wanted = max(count, _CLASSIFIED_AT_ONCE)
+    accepted: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
+    refused: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
+    left = np.flatnonzero(new).astype(np.int32)
+    found = 0
+    while len(left) and found < count:
+        if len(left) > wanted:
+            limit = np.partition(scores[left], len(left) - wanted)[len(left) - wanted]
+            inside = scores[left] >= limit
+            head, left = left[inside], left[~inside]
+        else:
+            head, left = left, left[:0]
+        head = head[np.argsort(-scores[head], kind="stable")]
+        good = np.ones(len(head), bool) if accepts is None else accepts(head)
+        accepted.append(head[good])
+        refused.append(head[~good])
+        found += int(good.sum())
+        wanted *= 2
+    return np.concatenate([*accepted, *refused])[:count]
+
+
+@dataclass(frozen=True)
+class NeuralPredictor(Preset):
+    """The neural predictor.
+
+    Attributes:
+        name: Name of the method.
+        train_samples: Number N of random cells that it trains on.
+        two_stage: Whether a classifier comes before the regressor.
+        predictor: Architecture and training of both.
+    """
+
+    name: str = "np"
+    train_samples: int = 172
+    two_stage: bool = True
+    predictor: GcnSettings = field(default_factory=GcnSettings)
+
+    def run_block(
+        self,
+        view: View,
+        seeds: Sequence[np.random.SeedSequence],
+        samples: int,
+        protocol: ReplayProtocol,
+    ) -> list[Trace]:
+        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        return [self._trial(view, seed, samples, protocol) for seed in seeds]
+
+    def _trial(
+        self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
+    ) -> Trace:
+        sample_seed, classifier_seed, regressor_seed = stream(seed, SEARCH_STREAM).spawn(3)
+        evaluator = Evaluator(view, seed, samples, protocol)
+        known, labels = _train_sample(
+            view, evaluator, self.train_samples, protocol.sampling, sample_seed
+        )
+        if not evaluator.done:
+            settings = self.predictor.for_samples(len(known))
+            accepts = None
+            chosen = np.ones(len(known), bool)
+            if self.two_stage:
+                accurate = labels > settings.threshold
+                cells = view.cells.take(known)
+                classifier = train(cells, accurate, settings, classifier_seed)
+
+                def accepts(positions: NDArray[np.int32]) -> NDArray[np.bool_]:
+                    return predict(classifier, view.cells.take(positions)) > 0.5
+
+                chosen = _regressor_samples(settings, accurate, accepts(known))
+            regressor = train(
+                view.cells.take(known[chosen]), labels[chosen], settings, regressor_seed
+            )
+            plan = _CACHE.get(
+                view,
+                (settings.normalisation, settings.layers),
+                lambda: SharingPlan.build(view.cells, settings.normalisation, settings.layers),
+            )
+            scores = predict(regressor, plan)
+            _train_best(evaluator, scores, known, samples, accepts)
+        return evaluator.trace()
+
+
+@dataclass(frozen=True)
+class MlpPredictor(Preset):
+    """One-stage search with a perceptron on a flat encoding: the paper's ablation.
+
+    Attributes:
+        name: Name of the method.
+        train_samples: Number N of random cells that it trains on.
+        predictor: Architecture and training.
+    """
+
+    name: str = "mlp"
+    train_samples: int = 172
+    predictor: MlpSettings = field(default_factory=MlpSettings)
+
+    def run_block(
+        self,
+        view: View,
+        seeds: Sequence[np.random.SeedSequence],
+        samples: int,
+        protocol: ReplayProtocol,
+    ) -> list[Trace]:
+        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        features = _CACHE.get(view, "flat", lambda: encode_flat(view.cells))
+        traces = []
+        for seed in seeds:
+            sample_seed, regressor_seed = stream(seed, SEARCH_STREAM).spawn(2)
+            evaluator = Evaluator(view, seed, samples, protocol)
+            known, labels = _train_sample(
+                view, evaluator, self.train_samples, protocol.sampling, sample_seed
+            )
+            if not evaluator.done:
+                weights = train_perceptron(features[known], labels, self.predictor, regressor_seed)
+                scores = predict_perceptron(weights, features)
+                _train_best(evaluator, scores, known, samples, None)
+            traces.append(evaluator.trace())
+        return traces
+
+
+def _train_sample(
+    view: View,
+    evaluator: Evaluator,
+    count: int,
+    sampling: str,
+    seed: np.random.SeedSequence,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Queries random cells; returns those answered, each once, and their first values."""
+    positions = draw_sample(view, count, sampling, seed_state(seed))
+    values = evaluator.query(positions)
+    known, first = np.unique(positions[: len(values)], return_index=True)
+    # In the order drawn: unique() sorts, and the order decides the first batches.
+    first = np.sort(first)
+    return positions[first], values[first]
+
+
+def _regressor_samples(
+    settings: GcnSettings, accurate: NDArray[np.bool_], accepted: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which samples train the two-stage regressor."""
+    if settings.regressor_samples == "all":
+        return np.ones(len(accurate), bool)
+    chosen = accurate if settings.regressor_samples == "true" else accepted
+    return chosen if chosen.sum() >= FEWEST_ACCEPTED else np.ones(len(accurate), bool)
+
+
+def _train_best(
+    evaluator: Evaluator,
+    scores: NDArray[np.float32],
+    known: NDArray[np.int32],
+    samples: int,
+    accepts: Callable[[NDArray[np.int32]], NDArray[np.bool_]] | None,
+) -> None:
+    """Spends what is left of the budget on the best cells."""
+    evaluator.query(best_new(scores, known, samples - evaluator.charged, accepts))
+
+
+def preset(name: str, train_samples: int) -> NeuralPredictor | MlpPredictor:
+    """The method of a name.
+
+    Args:
+        name: "np", "np-one-stage", "np-faithful" or "mlp".
+        train_samples: The number N of random cells.
+
+    Raises:
+        SettingsError: If there is no such name, or N is too small to learn from.
+    """
+    if train_samples < 2:
+        raise SettingsError(
+            f"{name} would train on {train_samples} cells: give it at least 2 to learn from"
+        )
+    if name == "mlp":
+        return MlpPredictor(name, train_samples)
+    if name == "np":
+        return NeuralPredictor(name, train_samples)
+    if name == "np-one-stage":
+        return NeuralPredictor(name, train_samples, two_stage=False, predictor=GcnSettings())
+    if name == "np-faithful":
+        return NeuralPredictor(name, train_samples, predictor=FAITHFUL)
+    raise SettingsError(f"{name!r} is no predictor: use np, np-one-stage, np-faithful or mlp")
