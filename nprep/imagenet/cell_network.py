@@ -20,7 +20,7 @@ from nprep.errors import InvalidSpecError
 CONV3X3, CONV1X1, MAXPOOL3X3 = 0, 1, 2
 STEM_CHANNELS = 128
 # torch weighs the new batch, TensorFlow the old average: 1 - 0.997.
-BATCH_NORM = {"momentum": 0.003, "eps": 1e-5}
+BN_MOMENTUM, BN_EPSILON = 0.003, 1e-5
 # The standard deviation of a normal cut off at two of its own; the initialiser corrects for it.
 TRUNCATED_STD = 0.87962566103423978
 
@@ -32,7 +32,7 @@ class ConvBnRelu(nn.Sequential):
         """Builds the three layers."""
         super().__init__(
             nn.Conv2d(incoming, outgoing, kernel, padding=kernel // 2, bias=False),
-            nn.BatchNorm2d(outgoing, **BATCH_NORM),
+            nn.BatchNorm2d(outgoing, eps=BN_EPSILON, momentum=BN_MOMENTUM),
             nn.ReLU(inplace=True),
         )
 

@@ -18,8 +18,8 @@ from nprep.imagenet.files import write_json
 from nprep.imagenet.space import NUM_CHOICES, MobileSpace
 
 FORMAT = "nprep-latency-1"
-# Draws for one wanted network before limits count as unsatisfiable.
-MAX_DRAWS = 2_000
+# Draws before limits count as unsatisfiable: so many, or so many for each wanted network.
+MAX_DRAWS, MAX_DRAWS_EACH = 300_000, 2_000
 
 
 class LatencyTableError(NprepError):
@@ -154,12 +154,12 @@ class Limits:
         found: list[NDArray[np.uint8]] = []
         draws = 0
         while len(found) < count:
-            if draws > MAX_DRAWS * count:
+            if draws > max(MAX_DRAWS, MAX_DRAWS_EACH * count):
                 raise SettingsError(
                     f"only {len(found)} of {count} networks were found within the limits in "
                     f"{draws} draws ({self._describe()}): widen them"
                 )
-            block = self.space.sample(rng, max(256, count))
+            block = self.space.sample(rng, max(1024, count))
             draws += len(block)
             for encoding in block[self.hold(block)]:
                 text = self.space.format(encoding)

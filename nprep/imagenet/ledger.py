@@ -176,7 +176,10 @@ class Ledger:
             "ON t.id = p.training WHERE p.method = ? ORDER BY p.position",
             (method,),
         )
-        return [Proposal(*row[:3], _training(row[4:]), row[3]) for row in rows]
+        return [
+            Proposal(method, position, phase, _training(training), predicted)
+            for method, position, phase, predicted, *training in rows
+        ]
 
     def trainings(self) -> list[Training]:
         """All trainings, in the order in which they were first asked for."""

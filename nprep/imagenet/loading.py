@@ -167,7 +167,7 @@ def make_loader(
     """
     return DataLoader(
         images,
-        batch_sampler=batches,  # type: ignore[arg-type] # any iterable of lists is one
+        batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin,

@@ -59,7 +59,7 @@ class Trainer:
         torch.manual_seed(derived_seed(settings.seed, "weights"))
         model = build(settings, self.parts.num_classes).to(device)
         if settings.channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         if settings.sync_bn:
             model = synchronise_norms(model, processes)
         self.model = model.train()

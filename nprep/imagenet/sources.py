@@ -24,10 +24,17 @@ class DataError(NprepError):
 class Source(Protocol):
     """Encoded images with labels, in any order."""
 
-    classes: tuple[str, ...]
-    labels: NDArray[np.int64]
-    # Images of one group lie together on disk, so reading a group in one go is quick.
-    groups: NDArray[np.int32] | None
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their labels."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,) labels."""
+
+    @property
+    def groups(self) -> NDArray[np.int32] | None:
+        """(n,) groups of images that lie together on disk, or None if all lie apart."""
 
     def __len__(self) -> int:
         """The number of images."""

@@ -117,7 +117,7 @@ class MobileSpace:
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The places of all blocks, in order."""
-        plan = [(FIRST_CHANNELS, 1, FIRST_BLOCK_CHOICES)]
+        plan: list[tuple[int, int, tuple[int, ...]]] = [(FIRST_CHANNELS, 1, FIRST_BLOCK_CHOICES)]
         everything = tuple(range(NUM_CHOICES))
         for channels, stride in zip(STAGE_CHANNELS, STAGE_STRIDES, strict=True):
             plan.append((channels, stride, everything[:-1]))

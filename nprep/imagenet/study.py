@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import RunFolderError, SettingsError
-from nprep.imagenet.engines import Engine, Outcome, Task
+from nprep.imagenet.engines import Engine, LocalEngine, Outcome, Task
 from nprep.imagenet.files import write_atomically
 from nprep.imagenet.latency import Limits
 from nprep.imagenet.ledger import Ledger, Training
@@ -275,13 +275,14 @@ def make_engine(name: str, jobs: int, device: str, address: str, gpus: float) ->
         return RayEngine(address, gpus, 1)
     if name != "local":
         raise SettingsError(f"engine {name!r} is unknown: use local or ray")
-    from nprep.imagenet._imports import need
-    from nprep.imagenet.engines import LocalEngine
+    if device != "cpu":
+        # Only then: the search itself has no other use for torch until it exports.
+        from nprep.imagenet._imports import need
 
-    torch = need("torch", "train networks")
-    if device != "cpu" and torch.cuda.is_available():
-        count = torch.cuda.device_count()
-        return LocalEngine([f"cuda:{number % count}" for number in range(jobs or count)])
+        cuda = need("torch", "train networks").cuda
+        if cuda.is_available():
+            count = cuda.device_count()
+            return LocalEngine([f"cuda:{number % count}" for number in range(jobs or count)])
     return LocalEngine(["cpu"] * (jobs or 1))
 
 

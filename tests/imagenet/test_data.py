@@ -1,0 +1,322 @@
+"""Data that is wrong in every way seen in the wild: one sentence, never a traceback."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("torchvision", reason="torchvision is not installed")
+pytest.importorskip("PIL", reason="Pillow is not installed")
+
+from nprep.imagenet.__main__ import entry
+from nprep.imagenet.layout import open_parts
+from nprep.imagenet.shards import ShardSource, write_shards
+from nprep.imagenet.sources import FolderSource
+from nprep.imagenet.transforms import decode
+from tests.imagenet.helpers import image_folder, png, tiny
+
+_FLAGS_TEXT = (
+    "--image-size 16 --width 0.05 --depth 1 --stem-stride 1 --epochs 1 --batch-size 8 "
+    "--warmup-epochs 0 --workers 0 --threads 1 --device cpu --quiet"
+)
+FLAGS = _FLAGS_TEXT.split()
+
+
+def train(data: Path, run: Path, *more: str) -> int:
+    return entry(["train", "0000000", "--data", str(data), "--output", str(run), *FLAGS, *more])
+
+
+def shard_folder(root: Path) -> Path:
+    root.mkdir()
+    for part, count in (("train", 24), ("val", 9)):
+        images = [(png(70 * (i % 3) + i), i % 3) for i in range(count)]
+        write_shards(root, part, images, ".png", 10)
+    return root
+
+
+def add_to_shard(shard: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(shard, "a") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def _no_data(d: Path) -> None:
+    for path in sorted(d.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+
+
+def _empty_class(d: Path) -> None:
+    for path in (d / "train/class1").iterdir():
+        path.unlink()
+
+
+def _no_val(d: Path) -> None:
+    (d / "val").rename(d / "validation")
+
+
+def _more_classes_in_val(d: Path) -> None:
+    (d / "val/class9").mkdir()
+    (d / "val/class9/0.png").write_bytes(png())
+
+
+def _less_classes_in_val(d: Path) -> None:
+    (d / "val/class2").rename(d / "elsewhere")
+
+
+def _only_files(d: Path) -> None:
+    _no_data(d)
+    (d / "train").mkdir()
+    (d / "train/0.png").write_bytes(png())
+
+
+def _one_class(d: Path) -> None:
+    for part in ("train", "val"):
+        for label in (1, 2):
+            (d / part / f"class{label}").rename(d / f"{part}{label}")
+
+
+def _write(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda d: (d / "train/class0" / name).write_bytes(content) and None
+
+
+def _corrupt_val(d: Path) -> None:
+    (d / "val/class0/0.png").write_bytes(b"no image")
+
+
+def _dangling_link(d: Path) -> None:
+    (d / "train/class0").joinpath("0.png").unlink()
+    (d / "train/class0/0.png").mkdir()
+    for number in range(1, 8):
+        (d / f"train/class0/{number}.png").unlink()
+
+
+BAD_FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "empty folder": (_no_data, "neither a folder train/ nor shards"),
+    "class folder without images": (_empty_class, "class1 holds no images"),
+    "no validation": (_no_val, "--holdout"),
+    "classes only in val": (_more_classes_in_val, "1 more: class9"),
+    "classes missing in val": (_less_classes_in_val, "1 missing: class2"),
+    "images without class folders": (_only_files, "no class folders"),
+    "single class": (_one_class, "single class"),
+    "zero bytes": (_write("0.png", b""), "class0/0.png"),
+    "text in a png": (_write("0.png", b"<html>404</html>"), "class0/0.png"),
+    "truncated png": (_write("0.png", png(1, 64)[:200]), "class0/0.png"),
+    "bad checksum": (_write("0.png", png()[:40] + b"\0\1\2\3" + png()[44:]), "class0/0.png"),
+    "truncated jpeg": (_write("0.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF"), "class0/0.jpg"),
+    "zeros in a gif": (_write("0.gif", b"GIF89a" + bytes(50)), "class0/0.gif"),
+    "corrupt in val": (_corrupt_val, "val/class0/0.png"),
+    "folder named as an image": (_dangling_link, "class0 holds no images"),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD_FOLDERS))
+def test_bad_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
+    spoil, message = BAD_FOLDERS[case]
+    data = image_folder(tmp_path / "data")
+    spoil(data)
+    assert train(data, tmp_path / "run", "--overfit-batches", "0") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def _truncate(d: Path) -> None:
+    shard = d / "train-000001.tar"
+    # Ends in the middle of an image.
+    shard.write_bytes(shard.read_bytes()[:700])
+
+
+def _not_a_tar(d: Path) -> None:
+    (d / "train-000001.tar").write_bytes(b"404 not found" * 100)
+
+
+def _gzipped(d: Path) -> None:
+    import gzip
+
+    shard = d / "train-000001.tar"
+    shard.write_bytes(gzip.compress(shard.read_bytes()))
+
+
+def _no_labels(d: Path) -> None:
+    add_to_shard(d / "train-000000.tar", {"lonely.png": png()})
+
+
+def _word_label(d: Path) -> None:
+    add_to_shard(d / "train-000000.tar", {"x.png": png(), "x.cls": b"cat"})
+
+
+def _negative_label(d: Path) -> None:
+    add_to_shard(d / "train-000000.tar", {"x.png": png(), "x.cls": b"-1"})
+
+
+def _json_without_label(d: Path) -> None:
+    add_to_shard(d / "train-000000.tar", {"x.png": png(), "x.json": b'{"class": 1}'})
+
+
+def _high_label_in_val(d: Path) -> None:
+    add_to_shard(d / "val-000000.tar", {"x.png": png(), "x.cls": b"7"})
+
+
+def _empty_shards(d: Path) -> None:
+    for shard in d.glob("train-*.tar"):
+        with tarfile.open(shard, "w"):
+            pass
+
+
+def _bad_image(d: Path) -> None:
+    add_to_shard(d / "train-000000.tar", {"x.png": b"nothing", "x.cls": b"1"})
+
+
+def _no_val_shards(d: Path) -> None:
+    for shard in d.glob("val-*.tar"):
+        shard.unlink()
+
+
+BAD_SHARDS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "truncated shard": (_truncate, "train-000001.tar cannot be read"),
+    "no tar": (_not_a_tar, "train-000001.tar cannot be read"),
+    "compressed": (_gzipped, "uncompressed tar"),
+    "image without label": (_no_labels, "no label for image lonely"),
+    "label is a word": (_word_label, "label b'cat' for x"),
+    "negative label": (_negative_label, "label b'-1'"),
+    "json without label": (_json_without_label, "for x"),
+    "label beyond the classes": (_high_label_in_val, "label 7"),
+    "empty shards": (_empty_shards, "hold no images"),
+    "corrupt image": (_bad_image, "at byte"),
+    "no validation shards": (_no_val_shards, "--holdout"),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD_SHARDS))
+def test_bad_shards(tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
+    spoil, message = BAD_SHARDS[case]
+    data = shard_folder(tmp_path / "data")
+    spoil(data)
+    assert train(data, tmp_path / "run") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_missing_folder_and_class_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path / "nowhere", tmp_path / "run") == 2
+    assert "does not exist" in capsys.readouterr().err
+    data = image_folder(tmp_path / "data")
+    assert train(data, tmp_path / "run", "--num-classes", "10") == 2
+    assert "has 3 classes and num_classes is 10" in capsys.readouterr().err
+    (tmp_path / "file").write_text("x")
+    assert train(data, tmp_path / "file") == 2
+    assert "cannot be made" in capsys.readouterr().err
+
+
+def test_corrupt_images_in_loader_processes_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = image_folder(tmp_path / "data")
+    _write("0.png", b"broken")(data)
+    assert train(data, tmp_path / "run", "--workers", "2") == 2
+    assert "class0/0.png" in capsys.readouterr().err
+
+
+def test_corrupt_images_can_be_skipped(tmp_path: Path) -> None:
+    data = image_folder(tmp_path / "data")
+    _write("0.png", b"broken")(data)
+    _corrupt_val(data)
+    assert train(data, tmp_path / "run", "--on-corrupt", "skip") == 0
+
+
+def test_a_run_with_a_corrupt_image_goes_on_once_it_is_mended(tmp_path: Path) -> None:
+    data = image_folder(tmp_path / "data")
+    _write("0.png", b"broken")(data)
+    assert train(data, tmp_path / "run", "--checkpoint-steps", "1") == 2
+    _write("0.png", png())(data)
+    assert train(data, tmp_path / "run", "--checkpoint-steps", "1", "--resume") == 0
+
+
+def test_folders_and_shards_hold_the_same(tmp_path: Path) -> None:
+    folder = FolderSource(image_folder(tmp_path / "data") / "train")
+    images = [(folder.read(i), int(folder.labels[i])) for i in range(len(folder))]
+    shards = ShardSource(write_shards(tmp_path, "train", images, ".png", 7))
+    assert np.array_equal(folder.labels, shards.labels)
+    assert [shards.read(i) for i in range(len(shards))] == [content for content, _ in images]
+    assert shards.groups is not None
+    assert np.bincount(shards.groups).tolist() == [7, 7, 7, 3]
+
+
+def test_folder_lists_what_torchvision_lists(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("torchvision.datasets")
+    root = image_folder(tmp_path / "data") / "train"
+    (root / "class1/deep").mkdir()
+    (root / "class1/deep/x.PNG").write_bytes(png())
+    (root / "class1/notes.txt").write_text("not an image")
+    theirs = datasets.ImageFolder(str(root))
+    ours = FolderSource(root)
+    assert list(ours.classes) == theirs.classes
+    assert {(ours.name(i), int(ours.labels[i])) for i in range(len(ours))} == set(theirs.samples)
+
+
+# webdataset shuts its files in finalisers, which pytest reports.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_webdataset_reads_our_shards_and_we_read_its(tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed")
+    images = [(png(i), i % 3) for i in range(8)]
+    (ours,) = write_shards(tmp_path, "train", images, ".png", 10)
+    read = [(s["png"], int(s["cls"])) for s in webdataset.WebDataset(str(ours), shardshuffle=False)]
+    assert read == images
+    theirs = tmp_path / "theirs.tar"
+    with webdataset.TarWriter(str(theirs)) as writer:
+        for number, (content, label) in enumerate(images):
+            writer.write({"__key__": f"{number:04d}", "png": content, "cls": label})
+    source = ShardSource([theirs])
+    assert [(source.read(i), int(source.labels[i])) for i in range(8)] == images
+
+
+def test_shards_are_read_from_forked_loaders(tmp_path: Path) -> None:
+    assert train(shard_folder(tmp_path / "data"), tmp_path / "run", "--workers", "2") == 0
+
+
+def test_odd_but_good_images_are_read() -> None:
+    from PIL import Image
+
+    for mode in ("1", "L", "P", "RGBA", "LA", "CMYK", "I;16"):
+        out = io.BytesIO()
+        Image.new(mode, (5, 4)).save(out, "TIFF" if mode == "CMYK" else "PNG")
+        assert decode(out.getvalue()).mode == "RGB"
+
+
+def test_layout_prefers_test_for_testing(tmp_path: Path) -> None:
+    data = image_folder(tmp_path / "data")
+    os.rename(data / "val", data / "test")
+    parts = open_parts(tiny(data=str(data), num_classes=0, holdout=5))
+    assert len(parts.val) == 5
+    assert parts.test is not None
+    assert len(parts.test) == 12
+
+
+def test_missing_packages_are_named(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['torchvision'] = None\n"
+        "from nprep.imagenet.__main__ import entry\n"
+        "flags = ['train', '0' * 22, '--synthetic-data', '9', '--output', sys.argv[1]]\n"
+        "sys.exit(entry(flags))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "pip install" in done.stderr
+    assert "Traceback" not in done.stderr
