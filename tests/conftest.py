@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The first example of a test may compile kernels for seconds, and no test judges by time.
+settings.register_profile("nprep", deadline=None)
+settings.load_profile("nprep")
 
 
 @pytest.fixture(scope="session")

@@ -186,7 +186,7 @@ def figure_notes(settings: ReplaySettings, view: View) -> list[str]:
     counts = view.provenance.get("validation_accuracy", {})
     if counts.get("modelled"):
         share = counts["modelled"] / max(1, sum(counts.values()))
-        about += f" Modelled, not measured: {share:.0%} of the validation accuracies."
+        about += f". Modelled, not measured: {share:.0%} of the validation accuracies."
     rules = (
         f"Mean and standard deviation of {settings.trials} trials. Protocol {protocol.name}: "
         "chosen by validation accuracy of one run, reported is the mean test accuracy of all runs; "
