@@ -7,7 +7,6 @@ range, where arithmetic is many times slower on x86. Results below 1e-38 do not 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -71,7 +70,6 @@ def _write_mode(typing_context: Any, value: Any) -> Any:
 
 
 _BITS = _MXCSR_BITS if _X86 else _FPCR_BITS if _ARM else 0
-read_mode: Callable[[], int] = _read_mode
 
 
 @kernel

@@ -22,9 +22,26 @@ def _sum_entries(
     """``out`` = weighted sum of half-rows of the products, those that ``row`` gathers."""
     begin, end = starts[row], starts[row + 1]
     width = out.shape[0]
-    for entry in range(begin, end):
-        values = products[sources[entry], column : column + width]
-        add_scaled(out, values, weights[entry], entry == begin)
+    end_column = column + width
+    one = products[sources[begin], column:end_column]
+    w1 = weights[begin]
+    # Most rows gather one to three others: one pass over the columns for all of them.
+    if end - begin == 1:
+        for j in range(width):
+            out[j] = w1 * one[j]
+        return
+    two = products[sources[begin + 1], column:end_column]
+    w2 = weights[begin + 1]
+    if end - begin == 2:
+        for j in range(width):
+            out[j] = w1 * one[j] + w2 * two[j]
+        return
+    three = products[sources[begin + 2], column:end_column]
+    w3 = weights[begin + 2]
+    for j in range(width):
+        out[j] = w1 * one[j] + w2 * two[j] + w3 * three[j]
+    for entry in range(begin + 3, end):
+        add_scaled(out, products[sources[entry], column:end_column], weights[entry], False)
 
 
 @kernel

@@ -174,8 +174,8 @@ def output_loss(
         first: Start of the batch.
         rows: Size of the batch.
         kind: 0: squared error of z; 1: squared error of 0.1 + 0.9 sigmoid(z); 2: cross-entropy of
-            sigmoid(z); 3: pairwise logistic ranking loss of z over the pairs with unequal labels; 4: like 1 in
-            percent (10,000 times the loss).
+            sigmoid(z); 3: pairwise logistic ranking loss of z over the pairs with unequal labels;
+            4: like 1 in percent (10,000 times the loss).
         deltas: (rows,) receives the gradient.
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,7 @@ class GcnWeights:
         offset = layer_parameters(self.settings, self.num_types)
         sizes = head_sizes(self.settings)
         views = []
-        for width, height in zip(sizes[:-1], sizes[1:], strict=True):
+        for width, height in itertools.pairwise(sizes):
             matrix = self.parameters[offset : offset + width * height].reshape(width, height)
             offset += width * height
             views.append((matrix, self.parameters[offset : offset + height]))
@@ -123,7 +124,7 @@ def initialise_dense(
         offset: First parameter of the stack.
         state: (4,) generator state, advanced.
     """
-    for width, height in zip(sizes[:-1].tolist(), sizes[1:].tolist(), strict=True):
+    for width, height in itertools.pairwise(sizes.tolist()):
         bound = uniform_bound(initialisation, width, height)
         fill_uniform(state, parameters, offset, offset + width * height, bound)
         offset += (width + 1) * height

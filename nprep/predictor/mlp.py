@@ -5,6 +5,7 @@ Unlike the GCN it sees the order of the vertices, so isomorphic cells may get di
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,7 @@ class MlpWeights:
         """Views of the layers: each a (C, H) matrix and (H,) biases, the output last."""
         offset = 0
         views = []
-        for width, height in zip(self.sizes[:-1], self.sizes[1:], strict=True):
+        for width, height in itertools.pairwise(self.sizes):
             matrix = self.parameters[offset : offset + width * height].reshape(width, height)
             offset += width * height
             views.append((matrix, self.parameters[offset : offset + height]))

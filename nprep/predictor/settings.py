@@ -34,7 +34,7 @@ def width_for(samples: int) -> int:
     if samples in WIDTHS:
         return WIDTHS[samples]
     width = np.interp(samples, list(WIDTHS), list(WIDTHS.values()))
-    return int(round(width / 8)) * 8
+    return round(float(width) / 8) * 8
 
 
 def _require(condition: bool, message: str) -> None:

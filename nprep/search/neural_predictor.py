@@ -41,6 +41,7 @@ class _ViewCache:
     """
 
     def __init__(self) -> None:
+        """Holds nothing yet."""
         self._view: weakref.ref[View] | None = None
         self._derived: dict[object, Any] = {}
 
@@ -231,7 +232,7 @@ def _train_sample(
     """Queries random cells; returns those answered, each once, and their first values."""
     positions = draw_sample(view, count, sampling, seed_state(seed))
     values = evaluator.query(positions)
-    known, first = np.unique(positions[: len(values)], return_index=True)
+    _, first = np.unique(positions[: len(values)], return_index=True)
     # In the order drawn: unique() sorts, and the order decides the first batches.
     first = np.sort(first)
     return positions[first], values[first]

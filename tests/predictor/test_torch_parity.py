@@ -30,7 +30,8 @@ BASE = GcnSettings(width=24, head=(16,), epochs=4, learning_rate=2e-3, dropout_h
         (replace(BASE, normalisation="symmetric", layer_bias=True, decoupled=True), False),
         (replace(BASE, labels="sigmoid", activation="linear", head_bias=False), False),
         (replace(BASE, labels="sigmoid-percent", normalisation="sum", head=(16, 8)), False),
-        (replace(BASE, loss="ranking", batch=7), False),
+        # A shift of all outputs changes no ranking, so biases would drift on rounding errors.
+        (replace(BASE, loss="ranking", batch=7, head_bias=False), False),
         (replace(BASE, layers=4, width=13, weight_decay=0.1), True),
     ],
 )

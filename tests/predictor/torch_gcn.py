@@ -41,7 +41,9 @@ class TorchGcn(torch.nn.Module):
             parameters += list(self.head_bias)
         return parameters
 
-    def forward(self, graphs: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    def forward(
+        self, graphs: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+    ) -> torch.Tensor:
         means = []
         for ahead, behind, states in graphs:
             for matrix, bias in zip(self.layers, self.layer_bias, strict=True):

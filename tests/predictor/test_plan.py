@@ -1,0 +1,192 @@
+"""Inference with shared rows against the dense oracle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from nprep.errors import SettingsError
+from nprep.kernels.gcn_plan import distinct_rows
+from nprep.kernels.rng import seed_state
+from nprep.predictor import plan as plan_module
+from nprep.predictor.gcn import GcnWeights, initial_parameters
+from nprep.predictor.graphs import GraphBatch
+from nprep.predictor.labels import LabelScale
+from nprep.predictor.plan import SharingPlan, predict
+from nprep.predictor.settings import GcnSettings
+from nprep.space import CellBatch
+from tests.predictor.naive_gcn import matrix_of, predict_cell, predict_cells
+from tests.predictor.some_cells import random_cells
+
+SMALL = GcnSettings(width=20, head=(12,), layer_bias=True)
+
+
+def untrained(settings: GcnSettings, num_types: int = 5) -> GcnWeights:
+    """A predictor with random weights and random biases."""
+    parameters = initial_parameters(settings, num_types, seed_state(np.random.SeedSequence(1)))
+    noise = np.random.default_rng(1).uniform(-0.1, 0.1, len(parameters))
+    parameters += noise.astype(np.float32)
+    return GcnWeights(parameters, num_types, settings, LabelScale("score"), np.zeros(0))
+
+
+@pytest.mark.parametrize("normalisation", ["row", "symmetric", "sum"])
+@pytest.mark.parametrize("layers", [1, 2, 3, 5])
+def test_predictions_equal_dense(normalisation: str, layers: int) -> None:
+    settings = replace(SMALL, normalisation=normalisation, layers=layers)
+    weights = untrained(settings)
+    cells = random_cells(300, layers)
+    expected = predict_cells(weights, cells)
+    outputs = predict(weights, cells)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@hypothesis_settings(deadline=None, max_examples=20)
+@given(
+    width=st.integers(1, 40),
+    head=st.lists(st.integers(1, 20), max_size=2).map(tuple),
+    activation=st.sampled_from(["relu", "linear"]),
+    count=st.integers(1, 60),
+    seed=st.integers(0, 1000),
+)
+def test_any_size(
+    width: int, head: tuple[int, ...], activation: str, count: int, seed: int
+) -> None:
+    settings = replace(SMALL, width=width, head=head, activation=activation)
+    weights = untrained(settings)
+    cells = random_cells(count, seed)
+    expected = predict_cells(weights, cells)
+    np.testing.assert_allclose(predict(weights, cells), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_cutting_the_work_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = untrained(SMALL)
+    cells = random_cells(500, 2)
+    whole = SharingPlan.build(cells).outputs(weights)
+    monkeypatch.setattr(plan_module, "CHUNK_CELLS", 37)
+    monkeypatch.setattr(plan_module, "_ROWS", 11)
+    np.testing.assert_array_equal(SharingPlan.build(cells).outputs(weights), whole)
+    cut = SharingPlan.build(cells, segment_cells=90)
+    assert len(cut.segments) > 3
+    outputs = cut.outputs(weights)
+    np.testing.assert_array_equal(cut.outputs(weights, threads=3), outputs)
+    # Another segment may sum a shared row's neighbours in another order.
+    np.testing.assert_allclose(outputs, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_equal_and_isomorphic_cells_share_rows_and_predictions() -> None:
+    cells = random_cells(40, 8, smallest=5, chain=False)
+    renamed = [relabel(cells, row, np.random.default_rng(row)) for row in range(len(cells))]
+    bits = np.array([bits for bits, _ in renamed], np.uint32)
+    operations = np.array([codes for _, codes in renamed], np.uint8)
+    twins = CellBatch(bits, operations, cells.num_vertices)
+    assert (twins.operations != cells.operations).any()
+    weights = untrained(SMALL)
+    np.testing.assert_allclose(predict(weights, twins), predict(weights, cells), rtol=1e-5)
+    both = CellBatch(
+        np.append(cells.adjacency_bits, bits),
+        np.append(cells.operations, operations, axis=0),
+        np.append(cells.num_vertices, cells.num_vertices),
+    )
+    once, twice = (SharingPlan.build(c).segments[0].chunk_rows[:, -1] for c in (cells, both))
+    np.testing.assert_array_equal(once, twice)
+
+
+def relabel(cells: CellBatch, row: int, rng: np.random.Generator) -> tuple[int, list[int]]:
+    """An isomorphic twin: the vertices in another topological order."""
+    matrix = matrix_of(cells, row)
+    size = len(matrix)
+    order: list[int] = []
+    while len(order) < size:
+        left = [v for v in range(size) if v not in order]
+        order.append(int(rng.choice([v for v in left if not matrix[left, v].any()])))
+    moved = matrix[np.ix_(order, order)]
+    full = np.zeros((7, 7), bool)
+    full[:size, :size] = moved
+    bits = sum(1 << k for k, edge in enumerate(full[np.triu_indices(7, 1)]) if edge)
+    codes = [int(cells.operations[row, v]) for v in order]
+    return bits, codes + [255] * (7 - size)
+
+
+def test_the_mean_is_over_the_vertices_a_cell_has() -> None:
+    # Bug of others: 7 vertices assumed for every cell.
+    weights = untrained(SMALL)
+    for size in (2, 3, 7):
+        cells = random_cells(5, size, smallest=size, largest=size)
+        np.testing.assert_allclose(
+            predict(weights, cells), predict_cells(weights, cells), rtol=1e-4
+        )
+
+
+def test_graphs_of_another_kind() -> None:
+    rng = np.random.default_rng(0)
+    matrices = [np.triu(rng.random((n, n)) < 0.3, 1).astype(float) for n in (1, 22, 9, 14)]
+    types = [rng.integers(0, 9, len(m)).tolist() for m in matrices]
+    weights = untrained(replace(SMALL, layers=4), num_types=9)
+    expected = [predict_cell(weights, m, t) for m, t in zip(matrices, types, strict=True)]
+    outputs = predict(weights, graphs_of(matrices, types))
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5)
+
+
+def graphs_of(matrices: list[np.ndarray], types: list[list[int]]) -> GraphBatch:
+    """Row-normalised graphs of dense matrices."""
+    lists: dict[str, list[list[float]]] = {"out": [], "in": []}
+    offset = 0
+    for matrix in matrices:
+        for name, one in (("out", matrix), ("in", matrix.T)):
+            for i in range(len(one)):
+                lists[name].append([offset + i, *(offset + np.flatnonzero(one[i]))])
+        offset += len(matrix)
+    arrays = []
+    for name in ("out", "in"):
+        counts = [len(entry) for entry in lists[name]]
+        arrays += [
+            np.append(0, np.cumsum(counts)).astype(np.int32),
+            np.concatenate(lists[name]).astype(np.int32),
+            np.repeat(1 / np.array(counts), counts).astype(np.float32),
+        ]
+    starts = np.append(0, np.cumsum([len(m) for m in matrices])).astype(np.int32)
+    return GraphBatch(np.concatenate(types).astype(np.uint8), 9, starts, *arrays)
+
+
+def test_a_plan_refuses_a_predictor_that_it_is_not_for() -> None:
+    plan = SharingPlan.build(random_cells(10, 1), "row", 3)
+    for other in (replace(SMALL, layers=2), replace(SMALL, normalisation="sum")):
+        with pytest.raises(SettingsError, match="build a plan"):
+            plan.outputs(untrained(other))
+
+
+def test_no_cells() -> None:
+    cells = random_cells(3, 1).take(np.zeros(0, np.int64))
+    assert predict(untrained(SMALL), cells).shape == (0,)
+
+
+@pytest.mark.data
+def test_whole_space(measured_path: Path) -> None:
+    with np.load(measured_path) as arrays:
+        cells = CellBatch(*(arrays[k] for k in ("adjacency_bits", "operations", "num_vertices")))
+    graphs = GraphBatch.from_cells(cells, "sum")
+    # A node is one of its own neighbours, so nodes that swap places with a neighbour share states:
+    # 1,863 and 903,330 without that.
+    upper = np.empty(graphs.num_nodes, np.int32)
+    everything = np.arange(graphs.num_nodes, dtype=np.int32)
+    along = (graphs.out_starts, graphs.out_nodes, graphs.out_weights)
+    against = (graphs.in_starts, graphs.in_nodes, graphs.in_weights)
+    lower = graphs.types.astype(np.int32)
+    counts = []
+    for _ in range(2):
+        counts.append(len(distinct_rows(everything, lower, *along, *against, upper)))
+        lower = upper.copy()
+    assert counts == [1593, 902934]
+    weights = untrained(replace(SMALL, layer_bias=False))
+    scores = predict(weights, cells)
+    some = np.random.default_rng(0).choice(len(cells), 300, replace=False)
+    expected = predict_cells(weights, cells.take(some))
+    np.testing.assert_allclose(
+        scores[some], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max()
+    )
