@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.errors import SettingsError
+from nprep.errors import RunFolderError, SettingsError
 from nprep.imagenet.chains import chain_graphs, predict_chains
+from nprep.imagenet.files import write_atomically
 from nprep.predictor.gcn import GcnWeights, train
+from nprep.predictor.labels import LabelScale
 from nprep.predictor.settings import GcnSettings
 
 FOLDS = 5
@@ -53,6 +58,46 @@ class Ranker:
             axis=0,
             dtype=np.float32,
         )
+
+
+def save_ranker(path: Path, ranker: Ranker) -> None:
+    """Writes the trained predictors, without the settings that were not chosen."""
+    members = ranker.members
+    header = {
+        "tau": ranker.choices[0].tau,
+        "settings": asdict(members[0].settings),
+        "num_types": members[0].num_types,
+        "scales": [asdict(member.scale) for member in members],
+    }
+    parameters = np.stack([member.parameters for member in members])
+    losses = np.stack([member.losses for member in members])
+
+    def write(file: Any) -> None:
+        np.savez(file, header=json.dumps(header), parameters=parameters, losses=losses)
+
+    write_atomically(path, write)
+
+
+def load_ranker(path: Path) -> Ranker:
+    """Reads what :func:`save_ranker` wrote.
+
+    Raises:
+        RunFolderError: If the file is missing or damaged.
+    """
+    try:
+        with np.load(path) as kept:
+            header = json.loads(str(kept["header"]))
+            parameters, losses = kept["parameters"], kept["losses"]
+        head = tuple(header["settings"].pop("head"))
+        settings = GcnSettings(**header["settings"], head=head)
+        scales = [LabelScale(**scale) for scale in header["scales"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"predictor {path} cannot be read ({error})") from error
+    members = [
+        GcnWeights(weights, header["num_types"], settings, scale, loss)
+        for weights, scale, loss in zip(parameters, scales, losses, strict=True)
+    ]
+    return Ranker(members, [Choice(settings, header["tau"])])
 
 
 def kendall_tau(left: NDArray[np.floating], right: NDArray[np.floating]) -> float:

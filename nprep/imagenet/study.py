@@ -18,7 +18,7 @@ from nprep.imagenet.engines import Engine, LocalEngine, Outcome, Task
 from nprep.imagenet.files import write_atomically
 from nprep.imagenet.latency import Limits
 from nprep.imagenet.ledger import Ledger, Training
-from nprep.imagenet.ranking import Ranker, fit_ranker
+from nprep.imagenet.ranking import Ranker, fit_ranker, save_ranker
 from nprep.imagenet.settings import TrainSettings
 from nprep.imagenet.strategies import METHODS, Plan, ask, best_of
 
@@ -248,6 +248,7 @@ class Study:
             np.savez_compressed(file, encodings=pool, predicted=predicted)
 
         write_atomically(self.folder / "predictions.npz", write)
+        save_ranker(self.folder / "predictor.npz", ranker)
         tried = [
             {"tau": c.tau, "layers": c.settings.layers, "width": c.settings.width,
              "learning_rate": c.settings.learning_rate, "epochs": c.settings.epochs}

@@ -30,7 +30,13 @@ from nprep.imagenet.latency import (
     save_latency,
 )
 from nprep.imagenet.ledger import Ledger
-from nprep.imagenet.ranking import candidate_settings, fit_ranker, kendall_tau
+from nprep.imagenet.ranking import (
+    candidate_settings,
+    fit_ranker,
+    kendall_tau,
+    load_ranker,
+    save_ranker,
+)
 from nprep.imagenet.report import Cloud, clouds, write_report
 from nprep.imagenet.space import MobileSpace
 from nprep.imagenet.strategies import METHODS
@@ -312,7 +318,7 @@ def test_chain_predictions_equal_the_formulas() -> None:
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_predictor_ranks_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictor_ranks_networks(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     encodings, others = SPACE.sample(rng, 60), SPACE.sample(rng, 200)
     labels = np.array([worth(one) for one in encodings])
@@ -321,6 +327,9 @@ def test_predictor_ranks_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     ranker = fit_ranker(encodings, labels, np.random.SeedSequence(0), settings, threads=2)
     tau = kendall_tau(ranker.predict(others), np.array([worth(one) for one in others]))
     assert tau > 0.4
+    save_ranker(tmp_path / "predictor.npz", ranker)
+    loaded = load_ranker(tmp_path / "predictor.npz")
+    assert np.array_equal(loaded.predict(others), ranker.predict(others))
     again = fit_ranker(encodings, labels, np.random.SeedSequence(0), settings, threads=1)
     assert np.array_equal(again.predict(others), ranker.predict(others))
 
