@@ -120,6 +120,32 @@ def _add_budget(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.set_defaults(run=_budget)
 
 
+def _full_size(args: argparse.Namespace) -> int:
+    from nprep.imagenet._imports import need
+
+    torch = need("torch", "train networks")
+    from nprep.imagenet.full_size import full_size_report
+    from nprep.imagenet.processes import choose_device
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = choose_device(args.device)
+    full_size_report(args.batch_size, args.repeats, args.amp, device, print)
+    return 0
+
+
+def _add_full_size(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "full-size", help="speed and memory of full-size training steps on random images"
+    )
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--amp", default="none", choices=["none", "bf16", "fp16"])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads")
+    parser.set_defaults(run=_full_size)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a sub-command.
 
@@ -140,6 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_export(commands)
     _add_info(commands)
     _add_budget(commands)
+    _add_full_size(commands)
     args = parser.parse_args(argv)
     status: int = args.run(args)
     return status
