@@ -16,7 +16,7 @@ from tests.predictor.some_cells import random_cells
 
 pytest.importorskip("torch", reason="torch is not installed: no oracle for training")
 
-from tests.predictor.torch_gcn import TorchGcn, train_in_torch  # noqa: E402 - needs torch
+from tests.predictor.torch_gcn import TorchGcn, train_in_torch
 
 BASE = GcnSettings(width=24, head=(16,), epochs=4, learning_rate=2e-3, dropout_head=0.0)
 
