@@ -35,6 +35,7 @@ def test_torchscript_computes_the_same(run: Path, tmp_path: Path) -> None:
     # torch.jit is deprecated since torch 2.9 and is what these files are for.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
         loaded = torch.jit.load(str(path), _extra_files=extra)
     images = torch.randn(3, 3, 16, 16)
     with torch.inference_mode():
