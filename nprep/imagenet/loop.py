@@ -59,7 +59,9 @@ class Trainer:
         torch.manual_seed(derived_seed(settings.seed, "weights"))
         model = build(settings, self.parts.num_classes).to(device)
         if settings.channels_last:
-            model = model.to(memory_format=torch.channels_last)
+            # Not in the type stubs of every torch release.
+            move: Any = model.to
+            model = move(memory_format=torch.channels_last)
         if settings.sync_bn:
             model = synchronise_norms(model, processes)
         self.model = model.train()
