@@ -105,9 +105,7 @@ def full_size_report(
     }
     makers["torchvision MobileNetV2"] = partial(models.mobilenet_v2, weights=None)
     # The loss starts near ln 1000 = 6.9 and falls: every step sees the same images.
-    say(
-        "network                  parameters  MFLOP  ms/step  images/s  us/MFLOP  loss  peak MiB so far"
-    )
+    say("network                  parameters  MFLOP  ms/step  images/s  us/MFLOP  loss  MiB so far")
     for name, make in makers.items():
         row = measure_steps(name, make(), space.image_size, batch, repeats, amp, device)
         work = 3 * row.mflop * batch
