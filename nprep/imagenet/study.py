@@ -75,7 +75,7 @@ class StudySettings:
     def identity(self) -> dict[str, Any]:
         """What a resumed study must have in common with the one before."""
         values = asdict(self)
-        for name in ("methods", "threads"):
+        for name in ("methods", "threads", "parallel"):
             values.pop(name)
         for stage in (PROXY, FULL):
             for name in ("data", "device", "workers", "quiet", "checkpoint_minutes", "log_seconds"):
@@ -131,8 +131,16 @@ class Study:
             settings.proxy != settings.full,
             settings.population,
             settings.tournament,
-            settings.parallel,
+            self._first_parallel(),
         )
+
+    def _first_parallel(self) -> int:
+        """Children at a time, as the study was begun: a resumed one may have other machines."""
+        begun: int | None = self.ledger.noted("parallel")
+        if begun is None:
+            begun = self.settings.parallel
+            self.ledger.note("parallel", begun)
+        return begun
 
     def _check_identity(self, resume: bool) -> None:
         mine = {

@@ -182,6 +182,16 @@ def test_a_study_is_not_mixed_up_with_another(tmp_path: Path) -> None:
     assert len(engine.asked) <= 3
 
 
+def test_other_machines_change_nothing(tmp_path: Path) -> None:
+    whole, _ = run_study(tmp_path / "whole", FakeEngine(), study_settings(parallel=2))
+    with pytest.raises(KeyboardInterrupt):
+        run_study(tmp_path / "parts", FakeEngine(20), study_settings(parallel=2))
+    found, _ = run_study(
+        tmp_path / "parts", FakeEngine(), study_settings(parallel=4, threads=2), resume=True
+    )
+    assert found == whole
+
+
 def test_a_study_in_use_is_refused(tmp_path: Path) -> None:
     study = Study(tmp_path, study_settings(), Limits(SPACE, ()), FakeEngine(), False)
     with pytest.raises(RunFolderError, match="in use"):
