@@ -35,7 +35,10 @@ def _parser() -> _Parser:
     )
     data = parser.add_argument_group("data")
     data.add_argument("--table", type=Path, help="table file; the built-in default if left out")
-    data.add_argument("--view", default="completed", help="completed or measured")
+    data.add_argument(
+        "--view",
+        help="completed, measured or surrogate; default: completed, or the table's only view",
+    )
     what = parser.add_argument_group("what to run")
     what.add_argument("--trials", type=int, default=defaults.trials, help="trials of each method")
     what.add_argument(
@@ -118,14 +121,21 @@ def default_table() -> Path:
     return Path(default.default_table_path())
 
 
-def open_source(table: Path | None, view: str) -> ViewSource:
-    """The view of a table file, or of the default table."""
-    return TableSource(default_table() if table is None else table, view)
+def open_source(table: Path | None, view: str | None) -> ViewSource:
+    """The view of a table file, or of the default table; None is the fullest view it has."""
+    path = default_table() if table is None else table
+    if view is None:
+        # h5py costs start-up time that a command with a wrong setting need not pay.
+        from nprep.table.table import Table
+
+        views = Table.open(path).views
+        view = "completed" if "completed" in views else next(iter(views), "completed")
+    return TableSource(path, view)
 
 
 def main(
     argv: Sequence[str] | None = None,
-    source: Callable[[Path | None, str], ViewSource] = open_source,
+    source: Callable[[Path | None, str | None], ViewSource] = open_source,
 ) -> int:
     """Runs the command.
 
@@ -174,5 +184,7 @@ def main(
         raise
     if not options.quiet:
         print(to_text(replay.summary))
+        view = replay.summary["run"]["view"]
+        print(f"view {view['name']}: {view['description']}")
         print(f"wrote {', '.join(str(path) for path in replay.files)}")
     return 0

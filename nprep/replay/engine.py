@@ -219,7 +219,10 @@ def _write_outputs(
     csv_path, summary_path = folder / "curves.csv", folder / "summary.json"
     write_file(csv_path, to_csv([row for curves in all_curves for row in curve_rows(curves)]))
     write_file(summary_path, to_json(summary))
-    title = "Samples needed to find a good cell (NASBench-101)"
+    benchmark = "NASBench-101"
+    if view.name == "surrogate":
+        benchmark = f"fitted surrogate of {benchmark}"
+    title = f"Samples needed to find a good cell ({benchmark})"
     data = figure_data(all_curves, "test", figure_notes(settings, view))
     figures = save_figure(folder, data, title)
     files = (folder / "settings.json", csv_path, summary_path, *figures)

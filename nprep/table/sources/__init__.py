@@ -11,6 +11,10 @@ from __future__ import annotations
 
 # Name to module and one line of help; the modules are imported when they are used.
 SOURCES: dict[str, tuple[str, str]] = {
+    "surrogate": (
+        "nprep.table.sources.surrogate",
+        "no input: the fitted surrogate of NASBench-101 that ships; nothing is measured",
+    ),
     "measured": (
         "nprep.table.sources.measured",
         "measured.npz: public measurements joined; the rest modelled",

@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nprep.errors import TableError
+from nprep.space import CellBatch, trainable_parameters
+from nprep.table import cli, default
+from nprep.table.schema import Content, Provenance
+from nprep.table.sources import surrogate
+from nprep.table.surrogate_draws import draw_failures, standardise, structured_field
+from nprep.table.surrogate_features import SURROGATE_FEATURE_NAMES, surrogate_features
+from nprep.table.surrogate_model import (
+    CEILING,
+    LOWEST,
+    Surrogate,
+    from_scale,
+    shipped_weights,
+    to_scale,
+)
+from nprep.table.table import Table
+from tests.synthetic import synthetic_cells
+from tests.table.naive_surrogate_features import naive_features
+from tests.table.small import small_content
+
+
+@pytest.fixture(scope="module")
+def model() -> Surrogate:
+    return Surrogate.load()
+
+
+@pytest.fixture(scope="module")
+def content() -> Content:
+    return surrogate.build_content(0, lambda line: None, threads=1)
+
+
+def some_features(cells: int = 500) -> tuple[CellBatch, np.ndarray, np.ndarray]:
+    batch, keys = synthetic_cells(cells)
+    return batch, keys, surrogate_features(batch, trainable_parameters(batch))
+
+
+def test_weights_are_small_and_hold_no_pickle() -> None:
+    path = shipped_weights()
+    assert path.stat().st_size < 2_000_000
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = [archive[name] for name in archive.files]
+    assert all(array.dtype.kind in "iuf" for array in arrays)
+    # A model, no table: nothing in it is as long as the space.
+    assert max(array.size for array in arrays) < 200_000
+
+
+def test_scale_round_trip() -> None:
+    accuracy = np.array([LOWEST, 0.8, 0.9, 0.94, 0.9499])
+    np.testing.assert_allclose(from_scale(to_scale(accuracy)), accuracy, rtol=1e-12)
+    assert from_scale(to_scale(np.array([0.1])))[0] == pytest.approx(LOWEST)
+    assert from_scale(np.array([1e3]))[0] == CEILING
+
+
+def test_features_are_those_of_the_naive_oracle() -> None:
+    batch, _, features = some_features(60)
+    for row in range(len(batch)):
+        expected = naive_features(
+            int(batch.adjacency_bits[row]), batch.operations[row], int(batch.num_vertices[row])
+        )
+        named = {
+            name: float(features[row, SURROGATE_FEATURE_NAMES.index(name)]) for name in expected
+        }
+        assert named == pytest.approx(expected)
+    assert features.shape[1] == len(SURROGATE_FEATURE_NAMES) == len(set(SURROGATE_FEATURE_NAMES))
+
+
+def test_draws_follow_the_cells(model: Surrogate) -> None:
+    _, keys, features = some_features()
+    prediction = model.predict(features)
+    whole = model.draw(features, keys, prediction).total
+    order = np.random.default_rng(0).permutation(len(keys))
+    other = model.draw(features[order], keys[order], model.predict(features[order])).total
+    # Sums over the cells in another order differ by rounding alone.
+    assert np.abs(other - whole[order]).max() <= 1
+    threaded = model.draw(features, keys, prediction, threads=3)
+    np.testing.assert_array_equal(threaded.total, whole)
+    reseeded = model.draw(features, keys, prediction, build_seed=1)
+    assert (reseeded.total != whole).mean() > 0.95
+
+
+def test_structured_part_is_standard_in_every_region(model: Surrogate) -> None:
+    rng = np.random.default_rng(0)
+    level = rng.uniform(model.residual.centers[0], model.residual.centers[-1], 20_000)
+    field = rng.normal(size=(len(level), len(model.residual.depths))) + 3 * np.sin(level)[:, None]
+    structured = standardise(model.residual, level, field)
+    for inside in (level < level.mean(), level > np.quantile(level, 0.9)):
+        assert abs(structured[inside].mean()) < 0.1
+        assert structured[inside].std() == pytest.approx(1, abs=0.1)
+
+
+def test_failures_follow_their_chances() -> None:
+    chances = np.array([[1.0, 0, 0, 0], [0.5, 0.2, 0.2, 0.1], [0, 0, 0, 1.0]])
+    seeds = np.random.default_rng(0).integers(0, 2**64, 30_000, dtype=np.uint64)
+    expected = np.repeat([0.0, 0.5, 2.9], 10_000)
+    out = np.empty(len(seeds), np.int64)
+    draw_failures(expected, np.array([0.1, 2.0]), chances, seeds, out)
+    for k in range(3):
+        counts = np.bincount(out[10_000 * k : 10_000 * (k + 1)], minlength=4) / 10_000
+        np.testing.assert_allclose(counts, chances[k], atol=0.02)
+
+
+def test_structured_field_is_standard_and_smooth(model: Surrogate) -> None:
+    _, _, features = some_features(1500)
+    fields = np.array(
+        [
+            structured_field(features, model.mean, 4, np.random.SeedSequence(seed))
+            for seed in range(60)
+        ]
+    )
+    # Over seeds, at each cell: mean 0, variance 1.
+    assert abs(fields.mean()) < 0.2
+    assert fields.var(axis=0).mean() == pytest.approx(1, abs=0.1)
+    # Equal features have equal values; cells that differ little are alike, others less so.
+    distance = np.abs(features[:, None, :104] - features[None, :200, :104] > 0).sum(axis=2)
+    product = (fields.T @ fields[:, :200]) / len(fields)
+    near = (distance > 0) & (distance <= 8)
+    far = distance >= 30
+    assert near.sum() > 20
+    assert far.sum() > 20
+    assert product[near].mean() > product[far].mean() + 0.15
+
+
+def test_every_value_says_that_it_is_fitted(content: Content) -> None:
+    for metric in [*content.metrics.values(), *content.means.values()]:
+        present = ~np.isnan(metric.values)
+        assert (metric.provenance[present] == Provenance.FITTED).all()
+        assert (metric.provenance[~present] == Provenance.MISSING).all()
+    assert set(content.views) == {"surrogate"}
+    assert content.views["surrogate"].startswith("fitted surrogate of NASBench-101")
+    assert (
+        "measured"
+        not in content.views["surrogate"]
+        .replace("fitted to measurements", "")
+        .split("none is measured")[0]
+    )
+
+
+def test_landscape_is_plausible(content: Content) -> None:
+    mean = content.means[("final", "test_accuracy")].values[:, 3]
+    assert len(mean) == 423_624
+    assert np.isfinite(mean).all()
+    # The published facts: best mean 94.32 %, 52 cells above 94 %, mean 89.68, median 90.64.
+    assert 0.9415 < mean.max() < 0.945
+    assert 25 < (mean > 0.94).sum() < 100
+    assert mean.mean(dtype=np.float64) == pytest.approx(0.8968, abs=0.002)
+    assert np.median(mean) == pytest.approx(0.9064, abs=0.001)
+    # A mean of three runs is a multiple of 1/29952, and the repeats add up to it.
+    total = np.rint(mean.astype(np.float64) * 29952)
+    np.testing.assert_allclose(mean, total / 29952, atol=1e-7)
+    repeats = content.metrics[("final", "test_accuracy")].values[:, 3].astype(np.float64)
+    np.testing.assert_allclose(repeats.mean(axis=1), mean, atol=1e-6)
+    validation = content.metrics[("final", "validation_accuracy")].values[:, 3]
+    assert 0.9495 < np.nanmax(validation) <= 0.9516
+
+
+@pytest.mark.data
+def test_landscape_is_near_the_measured_one(content: Content, measured_path: Path) -> None:
+    with np.load(measured_path, allow_pickle=False) as archive:
+        actual = archive["test_correct_108_sum3"] / 29952
+    drawn = content.means[("final", "test_accuracy")].values[:, 3].astype(np.float64)
+    normal = (actual > 0.7) & (drawn > 0.7)
+    gap = (drawn - actual)[normal]
+    assert abs(gap.mean()) < 5e-4
+    # The drawn residual and the real one are independent: their difference has both variances.
+    assert 0.85 < np.corrcoef(drawn[normal], actual[normal])[0, 1] < 0.99
+    for bound in (0.91, 0.92, 0.93, 0.935):
+        ratio = (drawn > bound).sum() / (actual > bound).sum()
+        assert ratio == pytest.approx(1, abs=0.06), bound
+    # Drawn, not copied.
+    assert (np.abs(gap) < 1e-9).mean() < 0.02
+    # Nor does the model know the top ten by heart.
+    best = np.argsort(-actual)[:10]
+    assert len(set(best) & set(np.argsort(-drawn)[:10])) <= 3
+
+
+def test_cli_builds_the_same_table(
+    content: Content, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "surrogate.h5"
+    assert cli.main(["build", "--source", "surrogate", str(path)]) == 0
+    assert "fitted surrogate of NASBench-101" in capsys.readouterr().err
+    table = Table.open(path)
+    view = table.view("surrogate")
+    assert len(view) == 423_624
+    assert set(view.provenance["validation_accuracy"]) == {"fitted"}
+    assert set(view.provenance["test_accuracy"]) == {"fitted"}
+    # Another build, on another number of threads, has the same values.
+    for name, metric in content.metrics.items():
+        np.testing.assert_array_equal(table.metrics[name].values, metric.values)
+
+
+def test_negative_build_seed_is_refused() -> None:
+    with pytest.raises(TableError, match="--build-seed is -1"):
+        surrogate.build(Namespace(build_seed=-1), lambda line: None)
+
+
+def test_other_build_seeds_have_no_default_file() -> None:
+    assert surrogate.default_output(Namespace(build_seed=1)) is None
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "text", "cut", "foreign"])
+def test_damaged_weights_give_one_clear_error(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "weights.npz"
+    good = shipped_weights().read_bytes()
+    if damage == "foreign":
+        np.savez(path, format=np.array([1]))
+    elif damage != "missing":
+        path.write_bytes({"empty": b"", "text": b"hello", "cut": good[: len(good) // 2]}[damage])
+    with pytest.raises(TableError, match="is not a surrogate model of this version"):
+        Surrogate.load(path)
+
+
+# The cache.
+
+
+def stub_build(build_seed: int, progress: object, threads: int | None = None) -> Content:
+    """A table that is made at once."""
+    return small_content()
+
+
+def test_default_table_is_built_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NPREP_CACHE", str(tmp_path / "new" / "folder"))
+    monkeypatch.setattr(surrogate, "build_content", stub_build)
+    first = default.default_table_path()
+    told = capsys.readouterr().err
+    assert "fitted surrogate of NASBench-101" in told
+    assert str(first) in told
+    stamp = first.stat().st_mtime_ns
+    assert default.default_table_path() == first
+    assert first.stat().st_mtime_ns == stamp
+    assert capsys.readouterr().err == ""
+
+
+def test_damaged_default_table_is_built_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NPREP_CACHE", str(tmp_path))
+    monkeypatch.setattr(surrogate, "build_content", stub_build)
+    path = default.default_table_path()
+    path.write_bytes(path.read_bytes()[:1000])
+    assert default.default_table_path() == path
+    Table.open(path)
+
+
+def test_failed_build_leaves_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> Content:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("NPREP_CACHE", str(tmp_path))
+    monkeypatch.setattr(surrogate, "build_content", fail)
+    with pytest.raises(KeyboardInterrupt):
+        default.default_table_path()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+    # The lock went with it.
+    monkeypatch.setattr(surrogate, "build_content", stub_build)
+    assert default.default_table_path().is_file()
+
+
+def _ask(folder: str, counter: str) -> None:
+    os.environ["NPREP_CACHE"] = folder
+
+    def build(build_seed: int, progress: object, threads: int | None = None) -> Content:
+        with open(counter, "a") as file:
+            file.write("built\n")
+        return small_content()
+
+    surrogate.build_content = build  # type: ignore[assignment]
+    Table.open(default.default_table_path())
+
+
+def test_two_processes_at_once_build_one_table(tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    spawn = multiprocessing.get_context("spawn")
+    processes = [
+        spawn.Process(target=_ask, args=(str(tmp_path / "cache"), str(counter))) for _ in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    assert counter.read_text() == "built\n"
+
+
+def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NPREP_CACHE", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert default.cache_folder() == Path("/somewhere/nprep")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert default.cache_folder() == Path.home() / ".cache/nprep"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert default.cache_folder() == Path.home() / "Library/Caches/nprep"
+    monkeypatch.setenv("NPREP_CACHE", "/mine")
+    assert default.cache_folder() == Path("/mine")
+
+
+def test_unwritable_cache_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NPREP_CACHE", str(tmp_path / "file"))
+    with pytest.raises(TableError, match="set NPREP_CACHE"):
+        default.default_table_path()
+
+
+def test_runtime_needs_no_fitting_library() -> None:
+    code = (
+        "import sys; import nprep.table.default, nprep.table.sources.surrogate;"
+        "nprep.table.sources.surrogate.Surrogate.load();"
+        "sys.exit(any(name.startswith('sklearn') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
