@@ -107,7 +107,9 @@ def check_scalar(bits: Integer, operations: NDArray[np.uint8], num_vertices: Int
 
 
 @kernel
-def check_operations(operations: NDArray[np.uint8], num_vertices: Integer, keep: Integer) -> Integer:
+def check_operations(
+    operations: NDArray[np.uint8], num_vertices: Integer, keep: Integer
+) -> Integer:
     """The validity code of the operations of the vertices in the mask ``keep``."""
     last = np.int64(num_vertices) - 1
     if operations[0] != INPUT:
@@ -265,7 +267,9 @@ def key_scalar(bits: Integer, operations: NDArray[np.uint8], num_vertices: Integ
 
 
 @kernel
-def spec_key(bits: Integer, operations: NDArray[np.uint8], num_vertices: Integer) -> tuple[Integer, Integer]:
+def spec_key(
+    bits: Integer, operations: NDArray[np.uint8], num_vertices: Integer
+) -> tuple[Integer, Integer]:
     """Validity and key of an unpruned spec, faster than pruning it first.
 
     The key does not depend on where the vertices stand, so it needs no pruned copy: vertices that

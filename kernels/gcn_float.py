@@ -7,7 +7,8 @@ range, where arithmetic is many times slower on x86. Results below 1e-38 do not 
 from __future__ import annotations
 
 import platform
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from llvmlite import ir
 from numba import types
@@ -69,6 +70,10 @@ def _write_mode(typing_context: Any, value: Any) -> Any:
     return types.void(types.int64), generate
 
 
+# Typed names for the kernels below: what numba makes of an intrinsic hides its own argument.
+_read = cast(Callable[[], int], _read_mode)
+_write = cast(Callable[[int], None], _write_mode)
+
 _BITS = _MXCSR_BITS if _X86 else _FPCR_BITS if _ARM else 0
 
 
@@ -80,8 +85,8 @@ def flush_denormals() -> int:
         The mode before, for :func:`restore_mode`. On a CPU that is neither x86-64 nor ARM64
         nothing changes.
     """
-    before = _read_mode()
-    _write_mode(before | _BITS)
+    before = _read()
+    _write(before | _BITS)
     return before
 
 
@@ -92,4 +97,4 @@ def restore_mode(mode: int) -> None:
     Args:
         mode: What :func:`flush_denormals` returned.
     """
-    _write_mode(mode)
+    _write(mode)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels._jit import kernel
+from nprep.kernels._jit import Integer, kernel
 
 ROW = 0
 SYMMETRIC = 1
@@ -25,8 +25,8 @@ def count_entries(
     Returns:
         The number of vertices and of edges, over all cells.
     """
-    nodes = 0
-    edges = 0
+    nodes: Integer = 0
+    edges: Integer = 0
     for cell in range(adjacency_bits.shape[0]):
         size = np.int64(num_vertices[cell])
         nodes += size
@@ -84,7 +84,7 @@ def fill_graphs(
     out_degree = np.zeros(7, np.int64)
     in_degree = np.zeros(7, np.int64)
     matrix = np.zeros((7, 7), np.bool_)
-    node = 0
+    node: Integer = 0
     out_entry = 0
     in_entry = 0
     for cell in range(adjacency_bits.shape[0]):

@@ -60,7 +60,7 @@ def _same_gather(
         return False
     for i in range(starts[one], starts[one + 1]):
         row, weight = lower[nodes[i]], weights[i]
-        balance = 0
+        balance: Integer = 0
         for j in range(count):
             a, b = starts[one] + j, starts[two] + j
             balance += np.int64(lower[nodes[a]] == row and weights[a] == weight)

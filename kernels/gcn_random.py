@@ -27,9 +27,7 @@ def fill_uniform(
 
 
 @kernel
-def fill_mask(
-    state: NDArray[np.uint64], mask: NDArray[np.float32], size: int, rate: float
-) -> None:
+def fill_mask(state: NDArray[np.uint64], mask: NDArray[np.float32], size: int, rate: float) -> None:
     """Draws a dropout mask: 0 with probability ``rate``, else 1 / (1 - rate).
 
     Four elements share one 64-bit number, so ``rate`` is kept to 1 / 65,536.

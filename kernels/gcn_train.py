@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels._jit import kernel
+from nprep.kernels._jit import Integer, kernel
 from nprep.kernels.gcn_adam import adam_update, cosine_rate
 from nprep.kernels.gcn_float import flush_denormals, restore_mode
 from nprep.kernels.gcn_layers import (
@@ -96,7 +96,7 @@ def train_gcn(
     """
     mode = flush_denormals()
     cells = cell_starts.shape[0] - 1
-    largest = 0
+    largest: Integer = 0
     for cell in range(cells):
         largest = max(largest, np.int64(cell_starts[cell + 1] - cell_starts[cell]))
     batch = min(batch, cells)

@@ -11,7 +11,7 @@ product gives the same bits wherever and in whatever company it is computed on o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from llvmlite import ir
@@ -308,6 +308,10 @@ def _transpose_8x8(
     return signature, generate
 
 
+# A typed name: what numba makes of an intrinsic hides its own argument.
+_turn_tile = cast(Callable[..., None], _transpose_8x8)
+
+
 @kernel
 def transpose(a: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Writes A^T for a C-contiguous float32 matrix, tile by tile.
@@ -321,9 +325,7 @@ def transpose(a: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     whole_rows, whole_columns = rows - rows % 8, columns - columns % 8
     for row in range(0, whole_rows, 8):
         for column in range(0, whole_columns, 8):
-            _transpose_8x8(
-                flat, row * columns + column, columns, flat_out, column * rows + row, rows
-            )
+            _turn_tile(flat, row * columns + column, columns, flat_out, column * rows + row, rows)
         for i in range(row, row + 8):
             for j in range(whole_columns, columns):
                 out[j, i] = a[i, j]

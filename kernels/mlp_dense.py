@@ -9,6 +9,8 @@ activations of all layers lie one after another in one flat buffer: layer l star
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -208,18 +210,18 @@ def output_loss(
         if kind == 0:
             error = z - target
             loss += error * error
-            slope = 2.0 * error
+            derivative: Any = 2.0 * error
         elif kind == 1 or kind == 4:
             unit = 1.0 if kind == 1 else 1e4
             sigmoid = 1.0 / (1.0 + np.exp(-z))
             error = 0.1 + 0.9 * sigmoid - target
             loss += unit * error * error
-            slope = 1.8 * unit * error * sigmoid * (1.0 - sigmoid)
+            derivative = 1.8 * unit * error * sigmoid * (1.0 - sigmoid)
         else:
             sigmoid = 1.0 / (1.0 + np.exp(-z))
             loss += np.log1p(np.exp(-abs(z))) + max(z, 0.0) - target * z
-            slope = sigmoid - target
-        deltas[i] = np.float32(slope / rows)
+            derivative = sigmoid - target
+        deltas[i] = np.float32(derivative / rows)
     return loss / rows
 
 
@@ -257,7 +259,5 @@ def dense_update(
         bias = weight + sizes[layer] * sizes[layer + 1]
         stop = bias + sizes[layer + 1]
         end = stop if biased else bias
-        adam_update(
-            parameters, gradients, first, second, weight, end, step, rate, decay, decoupled
-        )
+        adam_update(parameters, gradients, first, second, weight, end, step, rate, decay, decoupled)
         weight = stop

@@ -127,7 +127,10 @@ def mutate_notebook(
 
 @kernel
 def mutate_one(
-    state: NDArray[np.uint64], bits: Integer, operations: NDArray[np.uint8], child: NDArray[np.uint8]
+    state: NDArray[np.uint64],
+    bits: Integer,
+    operations: NDArray[np.uint8],
+    child: NDArray[np.uint8],
 ) -> Integer:
     """Changes exactly one of the 21 pairs and 5 operations; the child may be invalid.
 
@@ -152,7 +155,10 @@ def mutate_one(
 
 @kernel
 def mutate_one_valid(
-    state: NDArray[np.uint64], bits: Integer, operations: NDArray[np.uint8], child: NDArray[np.uint8]
+    state: NDArray[np.uint64],
+    bits: Integer,
+    operations: NDArray[np.uint8],
+    child: NDArray[np.uint8],
 ) -> Integer:
     """As :func:`mutate_one`, repeated from the parent until the child is valid.
 

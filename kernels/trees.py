@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,10 @@ class TreeEnsemble:
             KeyError: If a field is missing.
             ValueError: If the arrays are no ensemble.
         """
-        return cls(**{field.name: arrays[f"{prefix}{field.name}"] for field in fields(cls)})
+        named: dict[str, Any] = {
+            field.name: arrays[f"{prefix}{field.name}"] for field in fields(cls)
+        }
+        return cls(**named)
 
     def predict(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float64]:
         """Evaluates the ensemble.

@@ -89,7 +89,16 @@ class Gather:
     in_weights: NDArray[np.float32]
 
     @property
-    def lists(self) -> tuple[NDArray[np.generic], ...]:
+    def lists(
+        self,
+    ) -> tuple[
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.float32],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.float32],
+    ]:
         """The arrays in the order in which kernels take them."""
         return (
             self.out_starts, self.out_sources, self.out_weights,

@@ -13,9 +13,7 @@ sizes = st.integers(1, 40)
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    rows=sizes, depth=sizes, columns=sizes, accumulate=st.booleans(), seed=st.integers(0, 2**31)
-)
+@given(rows=sizes, depth=sizes, columns=sizes, accumulate=st.booleans(), seed=st.integers(0, 2**31))
 def test_products_equal_numpy(
     rows: int, depth: int, columns: int, accumulate: bool, seed: int
 ) -> None:
