@@ -23,7 +23,9 @@ _SEQUENTIAL: dict[str, Callable[[], Method]] = {
 
 # Imported when asked for: training code costs start-up time that the others need not pay. The
 # module has a function ``preset(name, train_samples) -> Method``.
-_PREDICTORS = dict.fromkeys(("np", "np-one-stage", "mlp"), "nprep.search.neural_predictor")
+_PREDICTORS = dict.fromkeys(
+    ("np", "np-one-stage", "np-faithful", "mlp"), "nprep.search.neural_predictor"
+)
 
 
 def method_names() -> list[str]:
