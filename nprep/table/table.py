@@ -27,9 +27,12 @@ from nprep.table.schema import (
     Metric,
     Provenance,
 )
-from nprep.table.view import View
+from nprep.table.view import FULL_EPOCHS, Fidelity, View
 
 Repeat = Literal[0, 1, 2, "mean", "sample"]
+
+# A shorter training can be asked for in a view where at most this share of cells lacks it.
+_LACKING = 0.01
 
 
 @dataclass(frozen=True)
@@ -466,6 +469,13 @@ class Table:
         else:
             time = np.ascontiguousarray(seconds.values[chosen, k])
             counts["training_seconds"] = seconds.provenance[chosen, k]
+        runs = self._metric("test_accuracy", half_way=False)
+        test_runs = None
+        if runs is not None:
+            test_runs = np.ascontiguousarray(runs.values[chosen, k])
+            known = np.isnan(test_runs) <= np.isnan(validation.values[chosen, k])
+            test_runs = test_runs if known.all() else None
+            counts["test_accuracy_of_runs"] = runs.provenance[chosen, k]
         return View(
             name=name,
             description=self.views[name],
@@ -476,7 +486,40 @@ class Table:
             training_seconds=time,
             index=self.index if everything else KeyIndex.build(self.key[rows]),
             provenance={metric: count_provenance(codes) for metric, codes in counts.items()},
+            test_runs=test_runs,
+            lower=self._lower(validation, seconds, chosen, time),
         )
+
+    def _lower(
+        self,
+        validation: Metric,
+        seconds: Metric | None,
+        chosen: Any,
+        full_seconds: NDArray[np.float32],
+    ) -> dict[int, Fidelity]:
+        """The shorter trainings of a view's cells, those that nearly all cells have."""
+        above = Fidelity(
+            np.full(len(full_seconds), FULL_EPOCHS, np.uint8),
+            validation.values[chosen, BUDGETS.index(FULL_EPOCHS)],
+            full_seconds,
+        )
+        lower = {}
+        for budget in sorted(set(BUDGETS) - {FULL_EPOCHS}, reverse=True):
+            k = BUDGETS.index(budget)
+            codes = validation.provenance[chosen, k]
+            absent = (codes == Provenance.MISSING).all(axis=1)
+            if absent.mean() > _LACKING:
+                continue
+            values = np.array(validation.values[chosen, k])
+            epochs = np.full(len(values), budget, np.uint8)
+            time = np.full(values.shape, np.nan, np.float32)
+            if seconds is not None:
+                time = np.array(seconds.values[chosen, k])
+            values[absent] = above.validation[absent]
+            epochs[absent] = above.epochs[absent]
+            time[absent] = above.training_seconds[absent]
+            lower[budget] = above = Fidelity(epochs, values, time)
+        return lower
 
     def describe(self) -> dict[str, Any]:
         """What the table holds, for people and for JSON."""
