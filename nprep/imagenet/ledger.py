@@ -124,6 +124,15 @@ class Ledger:
                 "folder, then go on with --resume"
             ) from error
 
+    def _read(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise RunFolderError(
+                f"study ledger {self.path} cannot be read ({error}): restore it from a copy, or "
+                "start another study"
+            ) from error
+
     def note(self, name: str, content: Any) -> None:
         """Keeps a small value under a name."""
         statement = "INSERT OR REPLACE INTO notes VALUES (?, ?)"
@@ -131,8 +140,8 @@ class Ledger:
 
     def noted(self, name: str) -> Any:
         """The value under a name, or None."""
-        row = self._db.execute("SELECT content FROM notes WHERE name = ?", (name,)).fetchone()
-        return None if row is None else json.loads(row[0])
+        rows = self._read("SELECT content FROM notes WHERE name = ?", (name,))
+        return json.loads(rows[0][0]) if rows else None
 
     def propose(
         self,
@@ -170,7 +179,7 @@ class Ledger:
 
     def proposals(self, method: str) -> list[Proposal]:
         """A method's proposals, in order."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT p.method, p.position, p.phase, p.predicted, t.id, t.stage, t.encoding, "
             "t.status, t.starts, t.result, t.error FROM proposals p JOIN trainings t "
             "ON t.id = p.training WHERE p.method = ? ORDER BY p.position",
@@ -183,7 +192,7 @@ class Ledger:
 
     def trainings(self) -> list[Training]:
         """All trainings, in the order in which they were first asked for."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT id, stage, encoding, status, starts, result, error FROM trainings ORDER BY id"
         )
         return [_training(row) for row in rows]

@@ -121,7 +121,15 @@ def epoch_order(source: Source, seed: int, epoch: int) -> NDArray[np.int64]:
 class EpochKeys:
     """The keys of one process's batches; moved from epoch to epoch, so that loaders persist."""
 
-    def __init__(self, source: Source, seed: int, batch: int, rank: int, processes: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        seed: int,
+        batch: int,
+        rank: int,
+        processes: int,
+        same_order: bool = False,
+    ) -> None:
         """Prepares the split of every epoch.
 
         Args:
@@ -130,7 +138,10 @@ class EpochKeys:
             batch: Images of one process in one batch.
             rank: Which process.
             processes: How many processes.
+            same_order: Whether every epoch has the order of the first, so that its first batches
+                always hold the same images.
         """
+        self._same_order = same_order
         self._source, self._seed = source, seed
         self._batch, self._rank, self._processes = batch, rank, processes
         self.batches = len(source) // (batch * processes)
@@ -139,7 +150,7 @@ class EpochKeys:
 
     def move_to(self, epoch: int, first: int) -> None:
         """Chooses the epoch, and the batch of it to start from."""
-        order = epoch_order(self._source, self._seed, epoch)
+        order = epoch_order(self._source, self._seed, 0 if self._same_order else epoch)
         # The rest that fills no batch of all processes is left out of this epoch.
         whole = order[: self.batches * self._batch * self._processes]
         rows = whole.reshape(self.batches, self._processes, self._batch)[: self.limit, self._rank]
@@ -191,8 +202,13 @@ def evaluation_keys(count: int, batch: int, rank: int, processes: int) -> list[l
     ]
 
 
-def refuse_unreadable(batch: Batch, on_corrupt: str) -> None:
+def refuse_unreadable(batch: Batch, on_corrupt: str, least: int = 0) -> None:
     """Stops at an unreadable image, unless they are to be skipped.
+
+    Args:
+        batch: What was loaded.
+        on_corrupt: "stop" or "skip".
+        least: So many images must be left for the batch to be of use.
 
     Raises:
         DataError: Names the first unreadable image.
@@ -201,4 +217,10 @@ def refuse_unreadable(batch: Batch, on_corrupt: str) -> None:
         raise DataError(
             f"image {batch.unreadable[0]} cannot be read: replace or remove it, or leave such "
             "images out with --on-corrupt skip, then resume the run"
+        )
+    if batch.unreadable and len(batch.labels) < least:
+        raise DataError(
+            f"{len(batch.unreadable)} images of a batch cannot be read, which leaves "
+            f"{len(batch.labels)}, too few to train on; the first is {batch.unreadable[0]}: "
+            "replace or remove them, then resume the run"
         )

@@ -85,11 +85,20 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         self._saved_at = time.monotonic()
+        # Of the weights as they are now; nothing yet.
+        self._score: Score | None = None
 
     def _open_loaders(self) -> None:
         settings, who = self.settings, self.processes
         source = self.parts.train
-        self.keys = EpochKeys(source, settings.seed, settings.batch_size, who.rank, who.count)
+        self.keys = EpochKeys(
+            source,
+            settings.seed,
+            settings.batch_size,
+            who.rank,
+            who.count,
+            same_order=settings.overfit_batches > 0,
+        )
         batches = self.keys.batches
         if settings.overfit_batches:
             batches = min(batches, settings.overfit_batches)
@@ -142,7 +151,7 @@ class Trainer:
         self.keys.move_to(self.epoch, self.batches_done)
         micro: list[Batch] = []
         for batch in self._loader:
-            refuse_unreadable(batch, self.settings.on_corrupt)
+            refuse_unreadable(batch, self.settings.on_corrupt, least=2)
             micro.append(batch)
             if len(micro) < accumulate:
                 continue
@@ -179,6 +188,7 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.model, self.step)
         self.step += 1
+        self._score = None
         # On a GPU this would wait for it at every step; there the checkpoints look.
         if device.type == "cpu":
             self._refuse_divergence()
@@ -217,7 +227,7 @@ class Trainer:
     def _end_epoch(self, seconds: float) -> None:
         self._refuse_divergence()
         loss, batches = self.processes.total(self.sums.clone()).tolist()
-        score = self._validation.score(self.evaluated_model)
+        score = self._score = self._validation.score(self.evaluated_model)
         self.seconds += seconds
         self.history.append(
             {
@@ -242,7 +252,8 @@ class Trainer:
         self.folder.stop_if_asked(None)
 
     def _finish(self) -> dict[str, Any]:
-        score = self._validation.score(self.evaluated_model)
+        # Killed between the last epoch and here, a resumed run has yet to look.
+        score = self._score or self._validation.score(self.evaluated_model)
         tester = test_evaluator(self.parts, self.settings, self.processes)
         test: Score | None = None if tester is None else tester.score(self.evaluated_model)
         result = {

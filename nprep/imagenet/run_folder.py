@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import fcntl
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,8 +37,15 @@ class StoppedError(RunFolderError):
     """A run that was asked to stop, and can be resumed."""
 
 
+START_COLUMNS = ("time", "host", "pid", "processes", "step")
+
+
 class RunFolder:
-    """``args.yaml``, ``summary.csv``, ``last.pt``, ``best.pt`` and, at the end, ``result.json``."""
+    """The files of a run.
+
+    ``args.yaml``, ``starts.csv``, ``summary.csv``, ``last.pt``, ``best.pt`` and, at the end,
+    ``result.json``.
+    """
 
     def __init__(self, path: Path) -> None:
         """Makes the folder.
@@ -150,6 +160,23 @@ class RunFolder:
     def write_result(self, result: dict[str, Any]) -> None:
         """Marks the run as finished."""
         write_json(self.path / "result.json", result)
+
+    def note_start(self, step: int, processes: int) -> None:
+        """Adds a line to ``starts.csv``: which machine goes on with the run, from which step.
+
+        Args:
+            step: Steps that are done.
+            processes: How many take part.
+        """
+        path = self.path / "starts.csv"
+        rows: list[dict[str, Any]] = []
+        if path.exists():
+            with path.open(newline="") as file:
+                rows += csv.DictReader(file)
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        values = (now, socket.gethostname(), os.getpid(), processes, step)
+        rows.append(dict(zip(START_COLUMNS, values, strict=True)))
+        write_table(path, rows, START_COLUMNS)
 
     def write_history(self, history: list[dict[str, Any]], tensorboard: bool) -> None:
         """Writes ``summary.csv`` whole, so a resumed run neither repeats nor loses a line."""

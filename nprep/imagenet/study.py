@@ -146,7 +146,9 @@ class Study:
         mine = {
             **self.settings.identity(),
             "space": repr(self.limits.space),
-            "limits": [[x.cost.name, x.low, str(x.high)] for x in self.limits.limits],
+            "limits": [
+                [x.cost.name, x.low, str(x.high), x.cost.digest()] for x in self.limits.limits
+            ],
         }
         theirs = self.ledger.noted("identity")
         if theirs is None:

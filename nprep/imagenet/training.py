@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from nprep.errors import NprepError, SettingsError
 from nprep.imagenet.run_folder import RunFolder
 from nprep.imagenet.settings import TrainSettings
 
@@ -58,8 +59,41 @@ def run_training(
         trainer = Trainer(settings, folder, who)
         if there:
             trainer.resume(folder.last)
+        if who.first:
+            folder.note_start(trainer.step, who.count)
         return trainer.fit()
+    except (RuntimeError, ValueError) as error:
+        told = _told(error)
+        if told is None:
+            raise
+        raise told from error
     finally:
         folder.unlock()
         if dist.is_initialized() and os.environ.get("WORLD_SIZE", "1") != "1":
             dist.destroy_process_group()
+
+
+def _told(error: Exception) -> NprepError | None:
+    """What a user can mend among torch's own errors, as a sentence; None for all others."""
+    text = str(error)
+    if "out of memory" in text or "can't allocate memory" in text:
+        return SettingsError(
+            f"a training step does not fit in memory ({text.splitlines()[0][:120]}): use a smaller "
+            "--batch-size with a larger --accumulate, a smaller --image-size, or --amp bf16"
+        )
+    if "DataLoader worker" in text:
+        return NprepError(
+            f"a process that loads images died ({text.splitlines()[0][:120]}): give this machine "
+            "more (shared) memory or use fewer --workers, then resume the run"
+        )
+    if any(word in text for word in ("closed by peer", "gloo", "NCCL")):
+        return NprepError(
+            f"another process of this training ended ({text.splitlines()[0][-120:]}): mend what it "
+            "said, then resume the run"
+        )
+    if "more than 1 value per channel" in text:
+        return SettingsError(
+            "batch_size is 1, and batch norm on maps of one pixel needs at least 2 images: use a "
+            "larger --batch-size"
+        )
+    return None

@@ -238,6 +238,27 @@ def test_corrupt_images_can_be_skipped(tmp_path: Path) -> None:
     assert train(data, tmp_path / "run", "--on-corrupt", "skip") == 0
 
 
+def test_too_many_corrupt_images_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = image_folder(tmp_path / "data")
+    for path in (data / "train").rglob("*.png"):
+        path.write_bytes(b"broken")
+    assert train(data, tmp_path / "run", "--on-corrupt", "skip") == 2
+    assert "8 images of a batch cannot be read" in capsys.readouterr().err
+    data = image_folder(tmp_path / "other")
+    for path in (data / "val").rglob("*.png"):
+        path.write_bytes(b"broken")
+    assert train(data, tmp_path / "run2", "--on-corrupt", "skip") == 2
+    assert "no validation image" in capsys.readouterr().err
+
+
+def test_a_batch_of_one_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = image_folder(tmp_path / "data")
+    assert train(data, tmp_path / "run", "--batch-size", "1") == 2
+    assert "batch_size is 1" in capsys.readouterr().err
+
+
 def test_a_run_with_a_corrupt_image_goes_on_once_it_is_mended(tmp_path: Path) -> None:
     data = image_folder(tmp_path / "data")
     _write("0.png", b"broken")(data)

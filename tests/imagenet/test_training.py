@@ -18,7 +18,7 @@ pytest.importorskip("torchvision", reason="torchvision is not installed")
 pytest.importorskip("PIL", reason="Pillow is not installed")
 
 from nprep.errors import NprepError, RunFolderError, SettingsError  # noqa: E402 - needs torch
-from nprep.imagenet import files, loading  # noqa: E402
+from nprep.imagenet import files, loading, sources  # noqa: E402
 from nprep.imagenet.checkpoints import load_checkpoint  # noqa: E402
 from nprep.imagenet.loop import DivergedError, Trainer  # noqa: E402
 from nprep.imagenet.optimisers import (  # noqa: E402
@@ -207,9 +207,19 @@ def test_it_learns(tmp_path: Path) -> None:
     assert result["val_top1"] > 0.6
 
 
-def test_overfit_batches_sees_only_those(tmp_path: Path) -> None:
+def test_overfit_batches_sees_only_those(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[int] = set()
+    healthy = sources.SyntheticSource.read
+
+    def read(source: sources.SyntheticSource, index: int) -> bytes:
+        if source._seed == 0:  # the training images
+            seen.add(index)
+        return healthy(source, index)
+
+    monkeypatch.setattr(sources.SyntheticSource, "read", read)
     result = run_training(tiny(overfit_batches=2, epochs=3), tmp_path / "run")
     assert result["steps"] == 6
+    assert len(seen) == 16
 
 
 def test_folder_of_a_run(tmp_path: Path) -> None:
@@ -218,7 +228,7 @@ def test_folder_of_a_run(tmp_path: Path) -> None:
     assert RunFolder(tmp_path).settings() == settings
     assert [row["epoch"] for row in rows_of(tmp_path)] == ["1", "2"]
     assert {path.name for path in tmp_path.iterdir()} == {
-        ".lock", "args.yaml", "best.pt", "last.pt", "result.json", "summary.csv",
+        ".lock", "args.yaml", "best.pt", "last.pt", "result.json", "starts.csv", "summary.csv",
     }  # fmt: skip
     with pytest.raises(RunFolderError, match="holds a run"):
         run_training(settings, tmp_path)
