@@ -79,31 +79,31 @@ def _other_operation(state: NDArray[np.uint64], operation: Integer) -> Integer:
 
 
 @kernel
-def mutate_notebook(
+def mutate_rates(
     state: NDArray[np.uint64],
     bits: Integer,
     operations: NDArray[np.uint8],
-    rate: float,
+    edge_rate: float,
+    operation_rate: float,
     child: NDArray[np.uint8],
 ) -> Integer:
-    """The mutation of the official notebook, repeated from the parent until the child is valid.
+    """Flips pairs and changes operations independently, from the parent until the child is valid.
 
-    Each of the 21 pairs flips with probability rate / 7, each of the 5 operations changes to
-    another one with probability rate / 5 (both rounded to a multiple of 2^-32). The child may equal
-    the parent.
+    Both rates are rounded to a multiple of 2^-32. The child may equal the parent.
 
     Args:
         state: (4,) uint64 generator state, advanced.
         bits: The parent's adjacency bits.
         operations: (7,) uint8; the parent's operations.
-        rate: Mutation rate; 1 in the notebook.
+        edge_rate: Probability that one of the 21 pairs flips.
+        operation_rate: Probability that one of the 5 operations changes to another one.
         child: (7,) uint8; receives the child's operations; not the same array as ``operations``.
 
     Returns:
         The child's adjacency bits.
     """
-    edge_threshold = np.uint64(min(1.0, rate / MAX_VERTICES) * 4294967296.0 + 0.5)
-    operation_threshold = np.uint64(min(1.0, rate / _INTERIOR) * 4294967296.0 + 0.5)
+    edge_threshold = np.uint64(min(1.0, edge_rate) * 4294967296.0 + 0.5)
+    operation_threshold = np.uint64(min(1.0, operation_rate) * 4294967296.0 + 0.5)
     while True:
         flips = np.uint64(0)
         for draw in range(_PAIR_DRAWS):
@@ -123,6 +123,32 @@ def mutate_notebook(
             operation = _other_operation(state, operation)
         child[vertex] = operation
     return mutated
+
+
+@kernel
+def mutate_notebook(
+    state: NDArray[np.uint64],
+    bits: Integer,
+    operations: NDArray[np.uint8],
+    rate: float,
+    child: NDArray[np.uint8],
+) -> Integer:
+    """The mutation of the official notebook, repeated from the parent until the child is valid.
+
+    Each of the 21 pairs flips with probability rate / 7, each of the 5 operations changes to
+    another one with probability rate / 5. See :func:`mutate_rates`.
+
+    Args:
+        state: (4,) uint64 generator state, advanced.
+        bits: The parent's adjacency bits.
+        operations: (7,) uint8; the parent's operations.
+        rate: Mutation rate; 1 in the notebook.
+        child: (7,) uint8; receives the child's operations; not the same array as ``operations``.
+
+    Returns:
+        The child's adjacency bits.
+    """
+    return mutate_rates(state, bits, operations, rate / MAX_VERTICES, rate / _INTERIOR, child)
 
 
 @kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,7 @@ def space_of(view: View) -> Space:
         np.ascontiguousarray(view.validation, np.float32),
         np.ascontiguousarray(view.index.slot_keys, np.uint64),
         np.ascontiguousarray(view.index.slot_rows, np.int32),
+        np.ascontiguousarray(view.training_seconds, np.float32),
     )
 
 
@@ -50,17 +52,20 @@ def rules_of(seed: np.random.SeedSequence, samples: int, protocol: ReplayProtoco
         per_query=protocol.repeats == "query",
         free_duplicates=free,
         max_queries=MAX_QUERIES_PER_SAMPLE * samples,
+        max_seconds=math.inf if protocol.seconds is None else float(protocol.seconds),
+        keep_invalid=protocol.invalid == "zero",
     )
 
 
-def _run_trials(
+def run_trials(
     loop: _Loop,
     view: View,
     seeds: Sequence[np.random.SeedSequence],
     samples: int,
     protocol: ReplayProtocol,
+    rounds: Sequence[int] | None = None,
 ) -> list[Trace]:
-    """Runs a compiled loop once per seed."""
+    """Runs a compiled loop once per seed; ``rounds`` are those of every trace."""
     space = space_of(view)
     traces = []
     for seed in seeds:
@@ -68,7 +73,7 @@ def _run_trials(
         positions = np.empty(samples, np.int32)
         repeats = np.empty(samples, np.uint8)
         charged = loop(state, space, rules_of(seed, samples, protocol), positions, repeats)
-        traces.append(trace_of(view, positions[:charged], repeats[:charged]))
+        traces.append(trace_of(view, positions[:charged], repeats[:charged], None, rounds))
     return traces
 
 
@@ -97,7 +102,7 @@ class RandomSearch(Preset):
         ) -> int:
             return random_search(state, space, rules, from_specs, positions, repeats)
 
-        return _run_trials(loop, view, seeds, samples, protocol)
+        return run_trials(loop, view, seeds, samples, protocol)
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ class RegularizedEvolution(Preset):
         ) -> int:
             return evolve(state, space, rules, settings, positions, repeats)
 
-        return _run_trials(loop, view, seeds, samples, protocol)
+        return run_trials(loop, view, seeds, samples, protocol)
 
 
 @dataclass(frozen=True)
