@@ -13,15 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.kernels._jit import kernel
-from nprep.kernels.cells import INPUT, MAX_VERTICES, NUM_OPERATIONS, OUTPUT, VALID, spec_key
+from nprep.kernels.cells import (
+    INPUT,
+    MAX_VERTICES,
+    NUM_OPERATIONS,
+    NUM_PAIRS,
+    OUTPUT,
+    VALID,
+    spec_key,
+)
 from nprep.kernels.lookup import find_key
 from nprep.kernels.noise import draw_repeat
-from nprep.kernels.rng import bounded, choose
+from nprep.kernels.rng import bounded, choose, next_u64
 from nprep.kernels.sample import mutate_notebook, mutate_one, random_spec
 
 # How often a mutation that leaves the view is drawn again before the child counts as invalid. The
 # notebook's mutation always gets there; of the 31 one-parameter changes all may lie outside.
 MAX_REDRAWS = 1000
+
+_ABOVE_PAIRS = np.uint64(64 - NUM_PAIRS)
 
 _INVALID = -1
 _OUTSIDE = -2
@@ -37,6 +47,7 @@ class Space(NamedTuple):
         validation: (M, R) float32; NaN where a repeat is missing.
         slot_keys: (S,) uint64; see ``kernels/lookup.py``.
         slot_rows: (S,) int32; positions in the view.
+        seconds: (M, R) float32; training times.
     """
 
     adjacency_bits: NDArray[np.uint32]
@@ -45,6 +56,7 @@ class Space(NamedTuple):
     validation: NDArray[np.float32]
     slot_keys: NDArray[np.uint64]
     slot_rows: NDArray[np.int32]
+    seconds: NDArray[np.float32]
 
 
 class Rules(NamedTuple):
@@ -55,12 +67,18 @@ class Rules(NamedTuple):
         per_query: Draw the repeat anew at every query instead of once per cell.
         free_duplicates: Do not charge cells seen before.
         max_queries: A trial ends after this many queries, charged or not.
+        max_seconds: A trial ends with the query that takes it to this much training time; infinity
+            for no such end.
+        keep_invalid: Let random specs that are no cell into the first population, with accuracy 0
+            and at no cost, instead of drawing them again.
     """
 
     noise_seed: np.uint64
     per_query: bool
     free_duplicates: bool
     max_queries: int
+    max_seconds: float
+    keep_invalid: bool
 
 
 class Evolution(NamedTuple):
@@ -155,6 +173,31 @@ def draw_spec(
 
 
 @kernel
+def draw_any_spec(
+    state: NDArray[np.uint64], space: Space, operations: NDArray[np.uint8]
+) -> tuple[int, int]:
+    """A uniformly random matrix and labeling, a cell of the view or none at all.
+
+    Args:
+        state: (4,) uint64 generator state, advanced.
+        space: The view; valid specs outside are drawn again.
+        operations: (7,) uint8, overwritten.
+
+    Returns:
+        Its adjacency bits, and its position or -1 if it is invalid.
+    """
+    operations[0] = INPUT
+    operations[MAX_VERTICES - 1] = OUTPUT
+    while True:
+        bits = np.int64(next_u64(state) >> _ABOVE_PAIRS)
+        for vertex in range(1, MAX_VERTICES - 1):
+            operations[vertex] = bounded(state, NUM_OPERATIONS)
+        position = locate(space, bits, operations)
+        if position != _OUTSIDE:
+            return bits, position
+
+
+@kernel
 def draw_positions(
     state: NDArray[np.uint64], space: Space, from_specs: bool, positions: NDArray[np.int32]
 ) -> None:
@@ -199,8 +242,9 @@ def random_search(
     operations = np.empty(MAX_VERTICES, np.uint8)
     seen = np.zeros(len(space.validation) if rules.free_duplicates else 1, np.bool_)
     charged = 0
+    spent = 0.0
     for query in range(rules.max_queries):
-        if charged == len(positions):
+        if charged == len(positions) or spent >= rules.max_seconds:
             break
         if from_specs:
             position = draw_spec(state, space, operations)[1]
@@ -211,8 +255,10 @@ def random_search(
                 continue
             seen[position] = True
         counter = query if rules.per_query else position
+        repeat = draw_repeat(space.validation[position], rules.noise_seed, counter)
         positions[charged] = position
-        repeats[charged] = draw_repeat(space.validation[position], rules.noise_seed, counter)
+        repeats[charged] = repeat
+        spent += space.seconds[position, repeat]
         charged += 1
     return charged
 
@@ -274,8 +320,9 @@ def evolve(
     seen = np.zeros(len(space.validation) if rules.free_duplicates else 1, np.bool_)
     charged = 0
     queries = 0
+    spent = 0.0
     for born in range(rules.max_queries):
-        if charged == len(positions):
+        if charged == len(positions) or spent >= rules.max_seconds:
             break
         # The child takes the place of the oldest individual.
         place = born % population
@@ -295,7 +342,10 @@ def evolve(
                 position = locate(space, bits, child)
                 redraws += 1
         elif settings.from_specs:
-            bits, position = draw_spec(state, space, child)
+            if rules.keep_invalid:
+                bits, position = draw_any_spec(state, space, child)
+            else:
+                bits, position = draw_spec(state, space, child)
         else:
             position = bounded(state, len(space.validation))
             bits = embed(
@@ -320,5 +370,6 @@ def evolve(
             seen[position] = True
         positions[charged] = position
         repeats[charged] = repeat
+        spent += space.seconds[position, repeat]
         charged += 1
     return charged

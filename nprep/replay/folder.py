@@ -6,12 +6,13 @@ Every file appears under its name only when it is complete, so a run may be kill
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,15 @@ from numpy.typing import NDArray
 
 from nprep.errors import RunFolderError
 from nprep.search.base import Trace
+from nprep.table.schema import BUDGETS
+from nprep.table.view import FULL_EPOCHS
 
 SETTINGS = "settings.json"
+SUMS = "SHA256SUMS"
 _LOCK = ".lock"
+# Of the folder's layout.
+FORMAT = 2
+
 _TEMPORARY = re.compile(r"\..*\.tmp")
 
 
@@ -76,11 +83,16 @@ class Results:
         positions: (T, S) int32; shorter trials repeat their last query.
         repeats: (T, S) uint8.
         lengths: (T,) int32; the number of queries charged.
+        epochs: (T, S) uint8; the lengths of the runs, or None if all were trained in full.
+        rounds: (T, Q) int32; where the rounds of :class:`~nprep.search.base.Trace` begin, filled up
+            with the trial's length; None if each query was a round of its own.
     """
 
     positions: NDArray[np.int32]
     repeats: NDArray[np.uint8]
     lengths: NDArray[np.int32]
+    epochs: NDArray[np.uint8] | None = None
+    rounds: NDArray[np.int32] | None = None
 
     @staticmethod
     def of_traces(traces: list[Trace]) -> Results:
@@ -88,12 +100,22 @@ class Results:
         lengths = np.array([len(trace) for trace in traces], np.int32)
         positions = np.empty((len(traces), lengths.max()), np.int32)
         repeats = np.empty(positions.shape, np.uint8)
+        epochs = np.full(positions.shape, FULL_EPOCHS, np.uint8)
         for i, trace in enumerate(traces):
             positions[i, : lengths[i]] = trace.positions
             repeats[i, : lengths[i]] = trace.repeats
             positions[i, lengths[i] :] = trace.positions[-1]
             repeats[i, lengths[i] :] = trace.repeats[-1]
-        return Results(positions, repeats, lengths)
+            if trace.epochs is not None:
+                epochs[i, : lengths[i]] = trace.epochs
+                epochs[i, lengths[i] :] = trace.epochs[-1]
+        return Results(
+            positions,
+            repeats,
+            lengths,
+            epochs if any(trace.epochs is not None for trace in traces) else None,
+            _stack_rounds([trace.rounds for trace in traces], lengths),
+        )
 
     @staticmethod
     def stack(parts: list[Results]) -> Results:
@@ -103,21 +125,86 @@ class Results:
         def widen(array: NDArray[Any]) -> NDArray[Any]:
             return np.pad(array, ((0, 0), (0, width - array.shape[1])), mode="edge")
 
+        epochs = None
+        if any(part.epochs is not None for part in parts):
+            full = [np.full(part.positions.shape, FULL_EPOCHS, np.uint8) for part in parts]
+            epochs = np.concatenate(
+                [
+                    widen(all_full if part.epochs is None else part.epochs)
+                    for part, all_full in zip(parts, full, strict=True)
+                ]
+            )
+        lengths = np.concatenate([part.lengths for part in parts])
+        rounds: list[NDArray[np.int32] | None] = []
+        for part in parts:
+            rounds += [None] * len(part.lengths) if part.rounds is None else [*part.rounds]
         return Results(
             np.concatenate([widen(part.positions) for part in parts]),
             np.concatenate([widen(part.repeats) for part in parts]),
-            np.concatenate([part.lengths for part in parts]),
+            lengths,
+            epochs,
+            _stack_rounds(rounds, lengths),
         )
 
 
-def write_block(folder: Path, block: Block, results: Results) -> None:
-    """Stores the results of a block."""
+def _stack_rounds(
+    rounds: list[NDArray[np.int32] | None], lengths: NDArray[np.int32]
+) -> NDArray[np.int32] | None:
+    """(T, Q) beginnings of rounds; None where every query is a round of its own."""
+    known = [
+        np.arange(length, dtype=np.int32) if starts is None else starts[starts < length]
+        for starts, length in zip(rounds, lengths, strict=True)
+    ]
+    if all(len(starts) == length for starts, length in zip(known, lengths, strict=True)):
+        return None
+    stacked = np.tile(lengths[:, None], (1, max(map(len, known))))
+    for row, starts in zip(stacked, known, strict=True):
+        row[: len(starts)] = starts
+    return stacked
+
+
+def run_digest(run: dict[str, Any]) -> str:
+    """A digest of what a run's results depend on, by which its blocks are told from others'.
+
+    Args:
+        run: What lies under "run" in ``settings.json``.
+    """
+    return hashlib.blake2b(to_json(run), digest_size=16).hexdigest()
+
+
+def _identity(block: Block, run: str) -> NDArray[np.uint8]:
+    """What a block's file says of itself, so that no other file is taken for it."""
+    text = json.dumps([run, block.method, block.first, block.count])
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def write_block(folder: Path, block: Block, results: Results, run: str) -> None:
+    """Stores the results of a block.
+
+    Args:
+        folder: The run's folder.
+        block: The block.
+        results: Of its trials.
+        run: :func:`run_digest` of the run.
+    """
+    arrays = {
+        name: getattr(results, name)
+        for name in ("positions", "repeats", "lengths", "epochs", "rounds")
+        if getattr(results, name) is not None
+    }
     buffer = io.BytesIO()
-    np.savez(buffer, positions=results.positions, repeats=results.repeats, lengths=results.lengths)
+    # The archive has a checksum for each array.
+    np.savez(buffer, **arrays, identity=_identity(block, run))
     write_file(folder / block.file, buffer.getvalue())
 
 
-def read_block(folder: Path, block: Block, horizon: int, view_shape: tuple[int, int]) -> Results:
+def read_block(
+    folder: Path,
+    block: Block,
+    horizon: int,
+    view_shape: tuple[int, int],
+    run: str | None = None,
+) -> Results:
     """Reads the results of a block.
 
     Args:
@@ -125,6 +212,7 @@ def read_block(folder: Path, block: Block, horizon: int, view_shape: tuple[int, 
         block: The block.
         horizon: The largest number of samples of a trial.
         view_shape: (M, R); what positions and repeats must fit into.
+        run: :func:`run_digest` of the run that they must be of; None: of any.
 
     Raises:
         ValueError: If the file is missing, damaged or not what the block would give.
@@ -132,9 +220,18 @@ def read_block(folder: Path, block: Block, horizon: int, view_shape: tuple[int, 
     path = folder / block.file
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            results = Results(arrays["positions"], arrays["repeats"], arrays["lengths"])
+            results = Results(
+                arrays["positions"],
+                arrays["repeats"],
+                arrays["lengths"],
+                arrays.get("epochs"),
+                arrays.get("rounds"),
+            )
+            identity = json.loads(arrays["identity"].tobytes())
     except Exception as error:  # Damage can raise nearly anything inside zipfile and numpy.
         raise ValueError(f"{path} cannot be read: {error}") from error
+    if identity[1:] != [block.method, block.first, block.count] or run not in (None, identity[0]):
+        raise ValueError(f"{path} holds other trials than its name says, or those of another run")
     positions, repeats, lengths = results.positions, results.repeats, results.lengths
     sound = (
         positions.dtype == np.int32
@@ -144,16 +241,45 @@ def read_block(folder: Path, block: Block, horizon: int, view_shape: tuple[int, 
         and positions.shape == repeats.shape
         and lengths.shape == (block.count,)
         and len(positions) == block.count
-        and 1 <= positions.shape[1] <= horizon
+        and positions.shape[1] >= 1
         and lengths.min() >= 1
         and lengths.max() == positions.shape[1]
         and positions.min() >= 0
         and positions.max() < view_shape[0]
         and repeats.max() < view_shape[1]
+        and _sound_epochs(results, horizon)
+        and _sound_rounds(results)
     )
     if not sound:
         raise ValueError(f"{path} does not hold what its name says")
     return results
+
+
+def _sound_epochs(results: Results, horizon: int) -> bool:
+    """Whether lengths of runs are those of a table and fit into a trial of ``horizon`` samples."""
+    shape = results.positions.shape
+    if results.epochs is None:
+        return shape[1] <= horizon
+    if results.epochs.dtype != np.uint8 or results.epochs.shape != shape:
+        return False
+    known = bool(np.isin(results.epochs, BUDGETS).all())
+    charged = np.arange(shape[1]) < results.lengths[:, None]
+    totals = np.where(charged, results.epochs, 0).sum(axis=1, dtype=np.int64)
+    return known and bool(totals.max() <= FULL_EPOCHS * horizon)
+
+
+def _sound_rounds(results: Results) -> bool:
+    """Whether rounds begin with the first query and ascend within the trial."""
+    rounds = results.rounds
+    if rounds is None:
+        return True
+    if rounds.dtype != np.int32 or rounds.ndim != 2 or len(rounds) != len(results.lengths):
+        return False
+    if rounds.shape[1] < 1 or rounds[:, 0].any():
+        return False
+    ended = rounds == results.lengths[:, None]
+    steps = np.diff(rounds, axis=1)
+    return bool((rounds <= results.lengths[:, None]).all() and ((steps > 0) | ended[:, 1:]).all())
 
 
 @contextlib.contextmanager
@@ -168,8 +294,9 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # No such locks on Windows.
         yield
         return
+    path = folder / _LOCK
     try:
-        handle = open(folder / _LOCK, "w")  # noqa: SIM115 - closed below, after the run
+        handle = open(path, "w")  # noqa: SIM115 - closed below, after the run
     except OSError as error:
         raise RunFolderError(
             f"{folder} cannot be written ({error.strerror}): choose another --out."
@@ -177,6 +304,10 @@ def locked(folder: Path) -> Iterator[None]:
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A run that failed at once may have removed the file since it was opened here; a lock
+            # on it would keep nobody out.
+            if os.fstat(handle.fileno()).st_ino != path.stat().st_ino:
+                raise FileNotFoundError
         except OSError as error:
             raise RunFolderError(
                 f"{folder} is in use by another run: wait for it or choose another --out."
@@ -184,17 +315,55 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def open_folder(folder: Path, settings: dict[str, Any], resume: bool) -> None:
-    """Makes a run's folder ready, or finds it fit for a resume.
+@contextlib.contextmanager
+def opened(folder: Path, settings: dict[str, Any], resume: bool) -> Iterator[None]:
+    """Holds a run's folder, made ready by :func:`open_folder`, against a second writer.
+
+    A folder that was made here vanishes if the run fails before a block of trials is stored.
 
     Args:
         folder: The folder.
-        settings: The content of ``settings.json``; what lies under "run" must be the same when
-            a run is resumed, the rest is for the reader.
-        resume: Whether the folder may hold results.
+        settings: See :func:`open_folder`.
+        resume: See :func:`open_folder`.
 
     Raises:
-        RunFolderError: If it is no folder, has content without a resume, or has other settings.
+        RunFolderError: If the folder cannot be used.
+    """
+    # Before the lock too: a folder that is not ours gets no lock file.
+    _holds_run(folder, resume)
+    created = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder} cannot be written ({error.strerror}): choose another --out."
+        ) from error
+    with locked(folder):
+        try:
+            open_folder(folder, settings, resume)
+            yield
+        except BaseException:
+            if created:
+                _remove_if_unused(folder)
+            raise
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Takes back a folder in which no trial has finished."""
+    if any(folder.glob("trials/*/*.npz")):
+        return
+    for path in sorted(folder.rglob("*"), reverse=True):
+        with contextlib.suppress(OSError):
+            path.rmdir() if path.is_dir() else path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _holds_run(folder: Path, resume: bool) -> bool:
+    """Whether a folder holds a run, which is resumed, or nothing.
+
+    Raises:
+        RunFolderError: If it is no folder, or has content that can't be resumed or must not be.
     """
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder} is a file: choose another --out.")
@@ -215,7 +384,22 @@ def open_folder(folder: Path, settings: dict[str, Any], resume: bool) -> None:
             f"{folder} holds files but no {SETTINGS}, so it is no run to resume: choose another "
             "--out."
         )
-    if finished:
+    return finished
+
+
+def open_folder(folder: Path, settings: dict[str, Any], resume: bool) -> None:
+    """Makes a run's folder ready, or finds it fit for a resume; call it under the lock.
+
+    Args:
+        folder: The folder.
+        settings: The content of ``settings.json``; what lies under "run" and "shard" must be the
+            same when a run is resumed, the rest is for the reader.
+        resume: Whether the folder may hold results.
+
+    Raises:
+        RunFolderError: If it is no folder, has content without a resume, or has other settings.
+    """
+    if _holds_run(folder, resume):
         _compare(folder / SETTINGS, settings)
         for leftover in folder.rglob(".*.tmp"):
             leftover.unlink(missing_ok=True)
@@ -239,21 +423,51 @@ def _finite(content: object) -> object:
     return content
 
 
-def _compare(path: Path, settings: dict[str, Any]) -> None:
-    """Refuses a folder whose run differs from the one asked for."""
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The content of a run's ``settings.json``.
+
+    Raises:
+        RunFolderError: If it is missing, damaged or of another version.
+    """
+    path = folder / SETTINGS
     try:
-        stored = json.loads(path.read_bytes())["run"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content = json.loads(path.read_bytes())
+        sound = isinstance(content["run"], dict)
+        version = content["format"]
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{folder} holds no {SETTINGS}, so it is no run.") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunFolderError(
             f"{path} cannot be read, so the run cannot be resumed: choose another --out."
         ) from error
-    wanted = json.loads(to_json(settings["run"]))
-    differences = list(_differences(stored, wanted, ""))
+    if not sound or version != FORMAT:
+        raise RunFolderError(
+            f"{path} is damaged or of another version, so the run cannot be resumed: choose "
+            "another --out."
+        )
+    return dict(content)
+
+
+def _compare(path: Path, settings: dict[str, Any]) -> None:
+    """Refuses a folder whose run differs from the one asked for."""
+    stored = read_settings(path.parent)
+    differences = list(differences_of(stored["run"], settings["run"]))
+    differences += _differences(stored.get("shard"), settings.get("shard"), "shard")
     if differences:
         raise RunFolderError(
             f"{path.parent} was run with {'; '.join(differences[:4])}: resume with the same "
             "settings or choose another --out."
         )
+
+
+def differences_of(stored: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+    """What differs between what two runs depend on, in words.
+
+    Args:
+        stored: As ``settings.json`` has it.
+        wanted: The other; anything that JSON can hold.
+    """
+    yield from _differences(stored, json.loads(to_json(wanted)), "")
 
 
 def _differences(stored: Any, wanted: Any, name: str) -> Iterator[str]:
@@ -264,3 +478,39 @@ def _differences(stored: Any, wanted: Any, name: str) -> Iterator[str]:
             yield from _differences(stored.get(key), wanted.get(key), inner)
     elif stored != wanted:
         yield f"{name} {json.dumps(stored)}, not {json.dumps(wanted)}"
+
+
+def write_sums(folder: Path, files: Iterable[Path]) -> Path:
+    """Writes the checksums of a run's outputs, as ``sha256sum --check SHA256SUMS`` reads them.
+
+    Args:
+        folder: The run's folder.
+        files: In it.
+    """
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
+        for path in files
+    ]
+    write_file(folder / SUMS, "".join(lines).encode())
+    return folder / SUMS
+
+
+def read_output(folder: Path, name: str) -> bytes:
+    """The content of an output, such as ``curves.csv``, as the run wrote it.
+
+    Raises:
+        RunFolderError: If it is missing, or not what the run wrote.
+    """
+    again = "run the replay again with --resume, which keeps its trials"
+    try:
+        content = (folder / name).read_bytes()
+        lines = (folder / SUMS).read_text().splitlines()
+    except (OSError, ValueError) as error:
+        raise RunFolderError(
+            f"{folder} has no {name} or no {SUMS} that can be read: {again}."
+        ) from error
+    if f"{hashlib.sha256(content).hexdigest()}  {name}" not in lines:
+        raise RunFolderError(
+            f"{folder / name} is not what the run wrote: its checksum in {SUMS} differs; {again}."
+        )
+    return content
