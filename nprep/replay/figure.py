@@ -1,4 +1,4 @@
-"""The figure: samples against accuracy. Numbers first, ink second."""
+"""The figure: samples, or training time, against accuracy. Numbers first, ink second."""
 
 from __future__ import annotations
 
@@ -12,32 +12,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.errors import MissingDependencyError
-from nprep.replay.curves import Curves, sample_grid
+from nprep.errors import MissingDependencyError, SettingsError
+from nprep.replay.curves import Curves
 from nprep.replay.folder import write_file
+from nprep.replay.looks import FAINT, GRID, INK, ORACLE, Look, looks_for
+from nprep.replay.series import METRICS, Series, series_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, told apart by the colour-blind; dashes and markers tell the lines apart
-# in grey. A method keeps its look whatever else is drawn.
-_LOOKS = {
-    "random": ("#56B4E9", (0, (1, 1.2)), "s"),
-    "evolution": ("#D55E00", (0, (5, 1.5)), "^"),
-    "evolution-ying": ("#CC79A7", (0, (5, 1.5, 1, 1.5)), "v"),
-    "np": ("#0072B2", "solid", "o"),
-    "np-one-stage": ("#009E73", (0, (8, 2)), "D"),
-    "mlp": ("#E69F00", (0, (3, 1, 1, 1, 1, 1)), "P"),
-    "oracle": ("#000000", (0, (2, 2)), ""),
+# What the middle line and the band around it are, in words for the caption. The error of the mean
+# is the default: a band of the trials' own spread, several tenths wide, hides every other method.
+BANDS = {
+    "error": "Mean and its standard error",
+    "deviation": "Mean and standard deviation",
+    "quartiles": "Median and quartiles",
+    "none": "Mean",
 }
-_OTHER_LOOKS = (
-    ("#7F3C8D", (0, (6, 1, 1, 1)), "X"),
-    ("#5F7A00", (0, (4, 2, 2, 2)), "*"),
-    ("#8C564B", (0, (2, 1)), "<"),
-    ("#4D4D4D", "solid", ">"),
-)
+X_AXES = {"samples": "trained networks (samples)", "seconds": "total training time (seconds)"}
+KINDS = ("png", "svg", "pdf")
 
 _FIRST_SAMPLES = 10
+# Labels at the ends of lines keep this share of the axes' height between them.
+_LABEL_GAP = 0.047
 
 
 @dataclass(frozen=True)
@@ -45,16 +43,18 @@ class Line:
     """One method in a figure.
 
     Attributes:
-        method: Name of the method.
-        samples: (P,) int64.
-        mean: (P,) percent; over trials.
-        low: (P,) percent; mean - standard deviation.
-        high: (P,) percent; mean + standard deviation.
+        label: What it is called there.
+        look: Its looks.
+        x: (P,) samples or seconds.
+        middle: (P,) percent; mean or median over trials.
+        low: (P,) percent; lower end of the band.
+        high: (P,) percent; upper end.
     """
 
-    method: str
-    samples: NDArray[np.int64]
-    mean: NDArray[np.float64]
+    label: str
+    look: Look
+    x: NDArray[np.float64]
+    middle: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
@@ -65,117 +65,331 @@ class FigureData:
 
     Attributes:
         metric: "test" or "validation".
+        x_axis: "samples" or "seconds".
         lines: The methods; a predictor's starts with the first cell after training.
-        oracle: Mean accuracy of the oracle in percent, or None.
-        train_samples: Where the dotted lines are, ascending.
-        x_limits: Samples.
+        oracles: Label and accuracy in percent of each oracle.
+        training: Label and place of each dotted line: where predictors have trained N cells.
+        x_limits: Samples or seconds.
         y_limits: Percent.
         notes: Sentences below the figure.
     """
 
     metric: str
+    x_axis: str
     lines: tuple[Line, ...]
-    oracle: float | None
-    train_samples: tuple[int, ...]
+    oracles: tuple[tuple[str, float], ...]
+    training: tuple[tuple[str, float], ...]
     x_limits: tuple[float, float]
     y_limits: tuple[float, float]
     notes: tuple[str, ...]
 
 
+def band_of(
+    series: Series, metric: str, band: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The middle and the ends of a band, (P,) percent each.
+
+    Args:
+        series: A method's curve.
+        metric: "test" or "validation".
+        band: A key of :data:`BANDS`.
+    """
+    columns = series.columns
+    mean = columns[f"{metric}_mean"]
+    if band == "quartiles":
+        return tuple(columns[f"{metric}_{name}"] for name in ("median", "q25", "q75"))  # type: ignore[return-value]
+    if band == "none":
+        return mean, mean, mean
+    spread = columns[f"{metric}_std"]
+    if band == "error":
+        spread = spread / math.sqrt(series.trials)
+    return mean, mean - spread, mean + spread
+
+
 def figure_data(
-    all_curves: Sequence[Curves], metric: str = "test", notes: Sequence[str] = ()
+    curves: Sequence[Series | Curves],
+    metric: str = "test",
+    notes: Sequence[str] = (),
+    *,
+    x_axis: str = "samples",
+    band: str = "error",
+    labels: Sequence[str] | None = None,
 ) -> FigureData:
     """The numbers to draw.
 
     Args:
-        all_curves: One for each method.
+        curves: One for each line.
         metric: "test" or "validation".
         notes: Sentences to print below.
+        x_axis: "samples" or "seconds".
+        band: A key of :data:`BANDS`.
+        labels: What the lines are called; by default as their methods are.
+
+    Raises:
+        SettingsError: If a name is unknown, or training times are wanted and not known.
     """
-    lines = []
-    oracle = None
-    longest = max(curves.horizon for curves in all_curves)
-    for curves in all_curves:
-        values = curves.metric(metric)
-        if curves.method == "oracle":
-            oracle = float(values[:, -1].mean())
+    for name, value, choices in (
+        ("metric", metric, METRICS),
+        ("x", x_axis, X_AXES),
+        ("band", band, BANDS),
+    ):
+        if value not in choices:
+            raise SettingsError(f"{name} is {value!r}: use one of {', '.join(choices)}.")
+    all_series = [series_of(each) if isinstance(each, Curves) else each for each in curves]
+    if not all_series:
+        raise SettingsError("there is no curve to draw: name at least one method that was run.")
+    names = list(labels) if labels is not None else [series.method for series in all_series]
+    looks = iter(looks_for([each.method for each in all_series if each.method != "oracle"]))
+    longest = max(series.horizon for series in all_series)
+    lines: list[Line] = []
+    oracles: list[tuple[str, float]] = []
+    training: dict[int, list[float]] = {}
+    for name, series in zip(names, all_series, strict=True):
+        middle, low, high = band_of(series, metric, band)
+        if series.method == "oracle":
+            oracles.append((name, float(middle[-1])))
             continue
-        start = curves.train_samples + 1 if curves.train_samples else min(_FIRST_SAMPLES, longest)
-        grid = [s for s in sample_grid(curves.horizon, (start,)) if s >= start]
-        columns = [curves.column(samples) for samples in grid]
-        mean = values[:, columns].mean(axis=0)
-        spread = np.zeros(len(grid))
-        if len(values) > 1:
-            spread = values[:, columns].std(axis=0, ddof=1)
-        lines.append(
-            Line(curves.method, np.array(grid, np.int64), mean, mean - spread, mean + spread)
-        )
-    tops = [line.mean.max() for line in lines] + ([oracle] if oracle is not None else [])
-    bottoms = [line.mean.min() for line in lines] or tops
-    room = max(0.05, 0.12 * (max(tops) - min(bottoms)))
+        x = series.samples.astype(np.float64)
+        if x_axis == "seconds":
+            if not series.timed:
+                raise SettingsError(
+                    f"the view has no training times for {name!r}: draw it with --x samples."
+                )
+            x = series.columns["seconds_mean"]
+        n = series.train_samples
+        first = n + 1 if n else min(_FIRST_SAMPLES, longest)
+        shown = series.samples >= min(first, series.horizon)
+        lines.append(Line(name, next(looks), x[shown], middle[shown], low[shown], high[shown]))
+        if 0 < n < series.horizon:
+            place = float(x[series.at(n)])
+            training.setdefault(n, []).append(place)
+    lowest, highest = _limits(lines, oracles)
+    if lines:
+        x_limits = (min(line.x[0] for line in lines), max(line.x[-1] for line in lines))
+    else:
+        x_limits = (float(min(_FIRST_SAMPLES, longest)), float(longest))
+    if x_axis == "samples":
+        x_limits = (min(x_limits[0], float(min(_FIRST_SAMPLES, longest))), x_limits[1])
+    if x_limits[1] <= x_limits[0]:
+        x_limits = (x_limits[0], 1.1 * x_limits[0] + 1)
     return FigureData(
         metric,
+        x_axis,
         tuple(lines),
-        oracle,
-        tuple(sorted({curves.train_samples for curves in all_curves if curves.train_samples})),
-        (min(_FIRST_SAMPLES, longest), max(longest, _FIRST_SAMPLES + 1)),
-        (math.floor(20 * (min(bottoms) - room)) / 20, math.ceil(20 * (max(tops) + room)) / 20),
+        tuple(oracles),
+        tuple((f"N = {n:,}", float(np.mean(places))) for n, places in sorted(training.items())),
+        x_limits,
+        (lowest, highest),
         tuple(notes),
     )
 
 
-def draw(axes: Axes, data: FigureData) -> None:
+def _limits(lines: Sequence[Line], oracles: Sequence[tuple[str, float]]) -> tuple[float, float]:
+    """Where the y axis begins and ends: all middles are inside, bands may be cut."""
+    tops = [float(line.middle.max()) for line in lines] + [value for _, value in oracles]
+    bottoms = [float(line.middle.min()) for line in lines] or tops
+    top, bottom = max(tops), min(bottoms)
+    room = max(0.05, 0.08 * (top - bottom))
+    return math.floor(20 * (bottom - room)) / 20, math.ceil(20 * (top + room)) / 20
+
+
+def spread_out(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Moves numbers apart, as little as it takes, for labels that must not overlap.
+
+    Args:
+        values: Wanted places, in any order.
+        gap: Smallest distance between two places.
+        low: No place is below, if there is room for all.
+        high: No place is above.
+
+    Returns:
+        The places, in the order of ``values``; two that are equal keep their order.
+    """
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    gap = min(gap, (high - low) / max(1, len(values) - 1))
+    # Neighbours that are too close become a group around the mean of what its members want.
+    groups: list[tuple[list[float], float]] = []
+    for i in order:
+        members = [values[i]]
+        start = values[i]
+        while True:
+            start = sum(members) / len(members) - gap * (len(members) - 1) / 2
+            start = min(max(start, low), high - gap * (len(members) - 1))
+            if not groups or groups[-1][1] + gap * len(groups[-1][0]) <= start + 1e-12:
+                break
+            members = groups.pop()[0] + members
+        groups.append((members, start))
+    sorted_places = [start + gap * k for members, start in groups for k in range(len(members))]
+    places = [0.0] * len(values)
+    for place, i in zip(sorted_places, order, strict=True):
+        places[i] = place
+    return places
+
+
+def draw(axes: Axes, data: FigureData, font_size: float = 9.0) -> None:
     """Draws the data into axes.
 
     Args:
         axes: Of matplotlib; nothing outside them is touched.
         data: The numbers.
+        font_size: Of the labels inside, in points.
     """
-    others = 0
-    for line in data.lines:
-        if line.method in _LOOKS:
-            colour, dashes, marker = _LOOKS[line.method]
-        else:
-            colour, dashes, marker = _OTHER_LOOKS[others % len(_OTHER_LOOKS)]
-            others += 1
-        axes.fill_between(line.samples, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(
-            line.samples,
-            line.mean,
-            color=colour,
-            linestyle=dashes,
-            marker=marker,
-            markevery=max(1, len(line.samples) // 8),
-            markersize=5,
-            linewidth=1.8,
-            label=line.method,
-        )
-    if data.oracle is not None:
-        colour, dashes, _ = _LOOKS["oracle"]
-        axes.axhline(
-            data.oracle,
-            color=colour,
-            linestyle=dashes,
-            linewidth=1.2,
-            label=f"oracle ({data.oracle:.2f} %)",
-        )
-    for number, samples in enumerate(data.train_samples):
-        axes.axvline(
-            samples,
-            color="#555555",
-            linestyle=":",
-            linewidth=1.2,
-            label="training samples N" if number == 0 else None,
-        )
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlim(*data.x_limits)
     axes.set_ylim(*data.y_limits)
-    axes.set_xlabel("trained networks (samples)")
+    for line in data.lines:
+        look = line.look
+        axes.fill_between(line.x, line.low, line.high, color=look.colour, alpha=0.13, linewidth=0)
+        axes.plot(
+            line.x,
+            line.middle,
+            color=look.colour,
+            linestyle=look.dashes,
+            marker=look.marker,
+            markevery=_marker_places(line.x, data.x_limits),
+            markersize=5.5,
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+            linewidth=1.7,
+            label=line.label,
+        )
+    for label, value in data.oracles:
+        axes.axhline(
+            value, color=ORACLE.colour, linestyle=ORACLE.dashes, linewidth=1.1, label=label
+        )
+        _write(axes, f"{label} {value:.2f}", (0.01, value), font_size, across=True)
+    for label, place in data.training:
+        axes.axvline(place, color=FAINT, linestyle=":", linewidth=1.2, label=label)
+        _write(axes, label, (place, 0.015), font_size, along=True)
+    _label_ends(axes, data, font_size)
+    if data.x_axis == "samples":
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel(X_AXES[data.x_axis])
     axes.set_ylabel(f"{data.metric} accuracy (%)")
-    axes.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
+    axes.grid(True, which="major", color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(loc="lower right", fontsize=9, framealpha=0.9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _marker_places(x: NDArray[np.float64], limits: tuple[float, float]) -> list[int]:
+    """Points that get a marker: about ten across the axes' width, and the last."""
+    step = math.log(limits[1] / limits[0]) / 10
+    slots = np.floor(np.log(np.maximum(x, limits[0]) / limits[0]) / step)
+    _, first = np.unique(slots, return_index=True)
+    return sorted({*first.tolist(), len(x) - 1})
+
+
+def _write(
+    axes: Axes,
+    text: str,
+    place: tuple[float, float],
+    size: float,
+    across: bool = False,
+    along: bool = False,
+) -> None:
+    """Writes beside a line across the whole axes, in its own coordinates the other way."""
+    transform = axes.transData
+    if across:
+        transform = axes.get_yaxis_transform()
+    elif along:
+        transform = axes.get_xaxis_transform()
+    axes.annotate(
+        text,
+        place,
+        xycoords=transform,
+        xytext=(2.0, 2.0) if across else (3.0, 0.0),
+        textcoords="offset points",
+        fontsize=size,
+        color=INK,
+        va="bottom",
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        if along
+        else None,
+    )
+
+
+def _label_ends(axes: Axes, data: FigureData, size: float) -> None:
+    """Writes each line's name and last value at its end; those that end together keep apart."""
+    low, high = data.y_limits
+    ends: dict[int, list[Line]] = {}
+    width = math.log(data.x_limits[1] / data.x_limits[0])
+    for line in data.lines:
+        # Lines that end within a twentieth of the width of each other share a column.
+        ends.setdefault(round(math.log(line.x[-1] / data.x_limits[0]) / width * 20), []).append(
+            line
+        )
+    for together in ends.values():
+        wanted = [float(np.clip(line.middle[-1], low, high)) for line in together]
+        gap = _LABEL_GAP * (size / 9.0) * (high - low)
+        places = spread_out(wanted, gap, low + gap / 2, high - gap / 2)
+        for line, want, place in zip(together, wanted, places, strict=True):
+            moved = abs(place - want) > 0.3 * gap
+            axes.annotate(
+                f"{line.label} {line.middle[-1]:.2f}",
+                (line.x[-1], want),
+                xytext=(14.0 if moved else 6.0, (place - low) / (high - low)),
+                textcoords=("offset points", "axes fraction"),
+                fontsize=size,
+                color=INK,
+                va="center",
+                ha="left",
+                annotation_clip=False,
+                arrowprops={"arrowstyle": "-", "color": line.look.colour, "linewidth": 0.8}
+                if moved
+                else None,
+                bbox={
+                    "boxstyle": "square,pad=0.08",
+                    "facecolor": "white",
+                    "edgecolor": "none",
+                    "alpha": 0.75,
+                },
+            )
+
+
+def make_figure(data: FigureData, title: str, size: tuple[float, float] = (7.2, 4.9)) -> Figure:
+    """A matplotlib figure of the data, with title and notes.
+
+    Args:
+        data: The numbers.
+        title: Above the axes; may be empty.
+        size: Width and height in inches.
+
+    Raises:
+        MissingDependencyError: If matplotlib cannot be imported.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the figure needs matplotlib, which cannot be imported ({error}): "
+            "pip install matplotlib."
+        ) from error
+    figure = Figure(figsize=size, layout="constrained")
+    draw(figure.add_subplot(), data, 9.0 if size[0] > 5 else 8.0)
+    if title:
+        figure.axes[0].set_title(title, fontsize=11, loc="left")
+    if data.notes:
+        figure.supxlabel("\n".join(data.notes), fontsize=7.5, color="#444444", x=0.01, ha="left")
+    return figure
+
+
+def render(figure: Figure, kind: str) -> bytes:
+    """A figure as a file; equal numbers give equal bytes of SVG and PDF.
+
+    Args:
+        figure: Of matplotlib.
+        kind: One of :data:`KINDS`.
+    """
+    import matplotlib
+
+    metadata = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(
+        {"svg.hashsalt": "nprep", "svg.fonttype": "none", "pdf.fonttype": 42}
+    ):
+        figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
+    return buffer.getvalue()
 
 
 def save_figure(folder: Path, data: FigureData, title: str) -> list[Path]:
@@ -192,27 +406,10 @@ def save_figure(folder: Path, data: FigureData, title: str) -> list[Path]:
     Raises:
         MissingDependencyError: If matplotlib cannot be imported.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the figure needs matplotlib, which cannot be imported ({error}): "
-            "pip install matplotlib."
-        ) from error
+    figure = make_figure(data, title)
     files = []
-    with matplotlib.rc_context(
-        {"svg.hashsalt": "nprep", "svg.fonttype": "none", "font.size": 10.0}
-    ):
-        figure = Figure(figsize=(7.2, 4.9), layout="constrained")
-        axes = figure.add_subplot()
-        draw(axes, data)
-        axes.set_title(title, fontsize=11, loc="left")
-        figure.supxlabel("\n".join(data.notes), fontsize=7.5, color="#444444", x=0.01, ha="left")
-        for kind, metadata in (("png", None), ("svg", {"Date": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
-            path = folder / f"figure.{kind}"
-            write_file(path, buffer.getvalue())
-            files.append(path)
+    for kind in ("png", "svg"):
+        path = folder / f"figure.{kind}"
+        write_file(path, render(figure, kind))
+        files.append(path)
     return files

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
 
 from nprep.replay.curves import (
     CSV_COLUMNS,
@@ -21,7 +20,6 @@ from nprep.replay.curves import (
     sample_grid,
     to_csv,
 )
-from nprep.replay.figure import draw, figure_data
 from nprep.replay.folder import Results
 from nprep.replay.progress import Progress, format_seconds
 from nprep.replay.settings import ReplaySettings
@@ -211,49 +209,6 @@ def test_summary_compares_predictors_with_sequential_methods() -> None:
     text = to_text(summary)
     assert "times sooner (95 % interval" in text
     assert all(line == line.rstrip() for line in text.splitlines())
-
-
-def test_figure_draws_the_numbers() -> None:
-    curves = [
-        made_curves("random", np.array([np.linspace(90, 93, 400), np.linspace(91, 94, 400)])),
-        made_curves("np", np.full((2, 300), 93.7) + np.array([[0.1], [-0.1]]), 172),
-        made_curves("my:Own", np.full((2, 50), 92.0)),
-        made_curves("oracle", np.array([[94.1], [94.3]])),
-    ]
-    data = figure_data(curves, "test", ("View completed: modelled validation.",))
-    random, predictor, _ = data.lines
-    assert random.samples[0] == 10
-    at = list(random.samples).index(100)
-    low, high = curves[0].test[:, 99]
-    assert random.mean[at] == pytest.approx((low + high) / 2)
-    deviation = abs(high - low) / math.sqrt(2)
-    assert random.high[at] - random.mean[at] == pytest.approx(deviation)
-    assert random.mean[at] - random.low[at] == pytest.approx(deviation)
-    assert (predictor.samples[0], predictor.samples[-1]) == (173, 300)
-    assert data.oracle == pytest.approx(94.2)
-    assert data.train_samples == (172,)
-    assert data.x_limits == (10, 400)
-    assert data.y_limits[0] < random.mean[0]
-    assert data.y_limits[1] > 94.2
-
-    axes = Figure().add_subplot()
-    draw(axes, data)
-    drawn = {line.get_label(): line for line in axes.get_lines()}
-    np.testing.assert_array_equal(drawn["random"].get_xdata(), random.samples)
-    np.testing.assert_array_equal(drawn["np"].get_ydata(), predictor.mean)
-    assert "oracle (94.20 %)" in drawn
-    assert drawn["training samples N"].get_xdata()[0] == 172
-    assert drawn["training samples N"].get_linestyle() == ":"
-    assert axes.get_xscale() == "log"
-    # Told apart without colours.
-    looks = [(line.get_linestyle(), line.get_marker()) for line in axes.get_lines()[:3]]
-    assert len({marker for _, marker in looks}) == 3
-
-
-def test_figure_of_one_sample() -> None:
-    data = figure_data([made_curves("random", np.array([[93.0]]))])
-    assert data.lines[0].samples.tolist() == [1]
-    draw(Figure().add_subplot(), data)
 
 
 def test_progress_estimates_from_each_methods_own_pace() -> None:

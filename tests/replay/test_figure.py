@@ -1,0 +1,175 @@
+"""The figure's numbers, and that ink stands for them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from nprep.errors import SettingsError
+from nprep.replay.curves import Curves
+from nprep.replay.figure import draw, figure_data, make_figure, render, spread_out
+from nprep.replay.looks import looks_for
+
+
+def made_curves(name: str, test: np.ndarray, train_samples: int = 0) -> Curves:
+    test = np.asarray(test, float)
+    seconds = np.cumsum(np.full(test.shape, 1000.0), axis=1)
+    return Curves(name, train_samples, test.shape[1], test + 1, test, seconds)
+
+
+def some_curves() -> list[Curves]:
+    return [
+        made_curves("random", np.array([np.linspace(90, 93, 400), np.linspace(91, 94, 400)])),
+        made_curves("np", np.full((2, 300), 93.7) + np.array([[0.1], [-0.1]]), 172),
+        made_curves("my:Own", np.full((2, 50), 92.0)),
+        made_curves("oracle", np.array([[94.1], [94.3]])),
+    ]
+
+
+def test_numbers_of_the_figure() -> None:
+    curves = some_curves()
+    data = figure_data(curves, "test", ("View completed: modelled validation.",), band="deviation")
+    random, predictor, _ = data.lines
+    assert [line.label for line in data.lines] == ["random", "np", "my:Own"]
+    assert random.x[0] == 10
+    at = list(random.x).index(100)
+    low, high = curves[0].test[:, 99]
+    assert random.middle[at] == pytest.approx((low + high) / 2)
+    deviation = abs(high - low) / math.sqrt(2)
+    assert random.high[at] - random.middle[at] == pytest.approx(deviation)
+    assert random.middle[at] - random.low[at] == pytest.approx(deviation)
+    assert (predictor.x[0], predictor.x[-1]) == (173, 300)
+    assert data.oracles == (("oracle", pytest.approx(94.2)),)
+    assert data.training == (("N = 172", 172.0),)
+    assert data.x_limits == (10, 400)
+    assert data.y_limits[0] < random.middle[0]
+    assert data.y_limits[1] > 94.2
+
+
+@pytest.mark.parametrize("metric", ["test", "validation"])
+def test_bands_are_what_they_are_called(metric: str) -> None:
+    values = np.array([[90.0], [91.0], [93.0], [97.0]]).repeat(20, axis=1)
+    shift = {"test": 0.0, "validation": 1.0}[metric]
+    curves = [made_curves("m", values)]
+    mean = values[:, 0].mean() + shift
+    spread = values[:, 0].std(ddof=1)
+    for band, wanted in {
+        "deviation": (mean, mean - spread, mean + spread),
+        "error": (mean, mean - spread / 2, mean + spread / 2),
+        "quartiles": (92 + shift, 90.75 + shift, 94 + shift),
+        "none": (mean, mean, mean),
+    }.items():
+        line = figure_data(curves, metric, band=band).lines[0]
+        assert (line.middle[-1], line.low[-1], line.high[-1]) == pytest.approx(wanted)
+
+
+def test_time_is_an_x_axis() -> None:
+    data = figure_data(some_curves(), x_axis="seconds")
+    random, predictor, _ = data.lines
+    assert (random.x[0], random.x[-1]) == (10_000, 400_000)
+    assert predictor.x[0] == 173_000
+    assert data.training == (("N = 172", 172_000.0),)
+
+
+def test_unknown_times_are_refused() -> None:
+    curves = some_curves()[0]
+    unknown = Curves(
+        "random", 0, 400, curves.validation, curves.test, np.full(curves.test.shape, np.nan)
+    )
+    with pytest.raises(SettingsError, match="no training times for 'random'"):
+        figure_data([unknown], x_axis="seconds")
+    assert len(figure_data([unknown]).lines) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"metric": "train"}, {"x_axis": "days"}, {"band": "wide"}])
+def test_unknown_names_are_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="use one of"):
+        figure_data(some_curves(), **wrong)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="no curve to draw"):
+        figure_data([])
+
+
+def test_ink_stands_for_the_numbers() -> None:
+    data = figure_data(some_curves())
+    axes = Figure().add_subplot()
+    draw(axes, data)
+    drawn = {line.get_label(): line for line in axes.get_lines()}
+    for line in data.lines:
+        np.testing.assert_array_equal(drawn[line.label].get_xdata(), line.x)
+        np.testing.assert_array_equal(drawn[line.label].get_ydata(), line.middle)
+    assert drawn["oracle"].get_ydata()[0] == pytest.approx(94.2)
+    assert drawn["N = 172"].get_xdata()[0] == 172
+    assert drawn["N = 172"].get_linestyle() == ":"
+    assert axes.get_xscale() == "log"
+    written = [text.get_text() for text in axes.texts]
+    assert written == ["oracle 94.20", "N = 172", "random 93.50", "np 93.70", "my:Own 92.00"]
+
+
+def test_labels_at_the_ends_do_not_overlap() -> None:
+    steps = np.log(np.arange(1, 2001))
+    curves = [
+        made_curves(f"method-{i}", 92 + (0.2 + 0.001 * i) * steps[None].repeat(2, 0))
+        for i in range(9)
+    ]
+    figure = make_figure(figure_data(curves), "")
+    FigureCanvasAgg(figure).draw()
+    # Of the words alone: an annotation's own extent has the line that leads to it.
+    boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]
+    assert len(boxes) == 9
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+    # The rightmost ends inside the picture.
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
+
+
+def test_files_are_the_same_each_time() -> None:
+    data = figure_data(some_curves(), notes=("note",))
+    for kind, start in (("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
+        first, second = (render(make_figure(data, "Title"), kind) for _ in range(2))
+        assert first == second
+        assert first.startswith(start)
+
+
+@pytest.mark.parametrize("curves", [made_curves("random", np.array([[93.0]])), some_curves()[3]])
+def test_figure_of_one_sample(curves: Curves) -> None:
+    data = figure_data([curves])
+    assert data.x_limits[0] < data.x_limits[1]
+    assert data.y_limits[0] < data.y_limits[1]
+    draw(Figure().add_subplot(), data)
+
+
+def test_looks_differ_in_grey() -> None:
+    methods = ["random", "evolution", "evolution-ying", "np", "np-one-stage", "mlp", "np-best"]
+    looks = looks_for([*methods, *(f"other-{i}" for i in range(10))])
+    assert len({(str(look.dashes), look.marker) for look in looks}) == 17
+    # The same method from a second run looks otherwise, and keeps its look in the first.
+    again = looks_for(["np", "np"])
+    assert again[0] == looks[3]
+    assert again[1] not in looks[:7]
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=12),
+    st.floats(0.01, 0.2),
+)
+def test_labels_are_spread_out(values: list[float], gap: float) -> None:
+    places = spread_out(values, gap, 0.0, 1.0)
+    gap = min(gap, 1 / max(1, len(values) - 1))
+    ordered = sorted(places)
+    assert all(b - a >= gap - 1e-9 for a, b in itertools.pairwise(ordered))
+    assert ordered[0] >= -1e-9
+    assert ordered[-1] <= 1 + 1e-9
+    for i, j in itertools.combinations(range(len(values)), 2):
+        if values[i] < values[j]:
+            assert places[i] < places[j]
+    # Whoever has room stays.
+    if all(abs(a - b) > gap for a, b in itertools.combinations(values, 2)):
+        assert places == pytest.approx(values)
