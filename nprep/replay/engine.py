@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import sys
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,26 @@ import numba
 import numpy as np
 
 from nprep import __version__
+from nprep.errors import RunFolderError
 from nprep.replay.curves import Curves, curve_rows, curves_of, to_csv
-from nprep.replay.figure import figure_data, save_figure
+from nprep.replay.figure import BANDS, figure_data, save_figure
 from nprep.replay.folder import (
+    FORMAT,
+    SETTINGS,
     Block,
     Results,
-    locked,
-    open_folder,
+    opened,
     read_block,
+    run_digest,
     to_json,
     write_file,
+    write_sums,
 )
 from nprep.replay.progress import Progress
 from nprep.replay.settings import ReplaySettings, ViewSource, train_samples_of, view_digest
+from nprep.replay.shard import Shard
 from nprep.replay.summary import summarize
-from nprep.replay.workers import Done, run_block, run_in_processes
+from nprep.replay.workers import Engine, LocalEngine, Work, load_view
 from nprep.search.base import Method
 from nprep.table.view import View
 
@@ -77,6 +82,51 @@ def blocks_of(settings: ReplaySettings) -> list[Block]:
     ]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A replay that may begin.
+
+    Attributes:
+        settings: What to run.
+        methods: The methods by their names.
+        source: Where the view comes from.
+        view: The view, in memory of its own.
+        content: What ``settings.json`` will say.
+        run: :func:`~nprep.replay.folder.run_digest` of the run.
+    """
+
+    settings: ReplaySettings
+    methods: dict[str, Method]
+    source: ViewSource
+    view: View
+    content: dict[str, Any]
+    run: str
+
+
+def prepare(settings: ReplaySettings, source: ViewSource, shard: Shard | None = None) -> Prepared:
+    """Loads what a replay needs and checks that it can be run.
+
+    Raises:
+        NprepError: If it can't.
+    """
+    methods = settings.make_methods()
+    view = load_view(source)
+    settings.check_view(view)
+    run = describe_run(settings, methods, view)
+    content = {
+        "format": FORMAT,
+        "run": run,
+        **({} if shard is None else {"shard": shard.to_json()}),
+        "source": source.describe(),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "numba": numba.__version__,
+        },
+    }
+    return Prepared(settings, methods, source, view, content, run_digest(run))
+
+
 def run_replay(
     settings: ReplaySettings,
     source: ViewSource,
@@ -85,6 +135,7 @@ def run_replay(
     jobs: int = 1,
     resume: bool = False,
     quiet: bool = True,
+    engine: Engine | None = None,
 ) -> Replay:
     """Runs a replay, or what is left of it, and writes its outputs.
 
@@ -95,63 +146,64 @@ def run_replay(
         jobs: Number of processes; 1 runs the trials in this one. Does not bear on results.
         resume: Whether to continue a run in ``folder``.
         quiet: Whether to hide the progress.
+        engine: What runs the trials instead of ``jobs`` processes of this machine.
 
     Raises:
         NprepError: If something that the user asked for cannot be done; nothing is left behind
             unless the run had begun.
     """
-    methods = settings.make_methods()
-    view = source.load()
-    settings.check_view(view)
-    run = describe_run(settings, methods, view)
-    content = {
-        "format": 1,
-        "run": run,
-        "source": source.describe(),
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "numba": numba.__version__,
-        },
-    }
-    created = not folder.exists()
-    try:
-        open_folder(folder, content, resume)
-        with locked(folder):
-            _run_blocks(settings, methods, view, source, folder, jobs, quiet)
-            return _write_outputs(settings, methods, view, folder, content)
-    except BaseException:
-        if created:
-            _remove_if_unused(folder)
-        raise
+    prepared = prepare(settings, source)
+    with opened(folder, prepared.content, resume):
+        _run_blocks(prepared, blocks_of(settings), folder, engine or LocalEngine(jobs), quiet)
+        return write_outputs(prepared, folder)
 
 
-def _remove_if_unused(folder: Path) -> None:
-    """Takes back a folder in which no trial has finished."""
-    if any(folder.glob("trials/*/*.npz")):
-        return
-    for path in sorted(folder.rglob("*"), reverse=True):
-        with contextlib.suppress(OSError):
-            path.rmdir() if path.is_dir() else path.unlink()
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+def run_shard(
+    settings: ReplaySettings,
+    source: ViewSource,
+    folder: Path,
+    shard: Shard,
+    *,
+    jobs: int = 1,
+    resume: bool = False,
+    quiet: bool = True,
+    engine: Engine | None = None,
+) -> list[Block]:
+    """Runs a part of a replay, for :func:`nprep.replay.merge.merge`.
+
+    Args:
+        settings: Of the whole replay.
+        source: See :func:`run_replay`, as for what follows.
+        folder: Where this part's trials go; each part needs its own.
+        shard: Which part.
+        jobs: Number of processes.
+        resume: Whether to continue this part in ``folder``.
+        quiet: Whether to hide the progress.
+        engine: What runs the trials.
+
+    Returns:
+        The blocks of this part, all of them stored.
+
+    Raises:
+        NprepError: See :func:`run_replay`.
+    """
+    blocks = shard.select(blocks_of(settings))
+    prepared = prepare(settings, source, shard)
+    with opened(folder, prepared.content, resume):
+        _run_blocks(prepared, blocks, folder, engine or LocalEngine(jobs), quiet)
+    return blocks
 
 
 def _run_blocks(
-    settings: ReplaySettings,
-    methods: dict[str, Method],
-    view: View,
-    source: ViewSource,
-    folder: Path,
-    jobs: int,
-    quiet: bool,
+    prepared: Prepared, blocks: list[Block], folder: Path, engine: Engine, quiet: bool
 ) -> None:
     """Runs the blocks whose results are missing or damaged."""
-    horizons = {name: settings.horizon(method) for name, method in methods.items()}
+    view, settings = prepared.view, prepared.settings
     missing = []
-    for block in blocks_of(settings):
+    for block in blocks:
+        horizon = settings.horizon(prepared.methods[block.method])
         try:
-            read_block(folder, block, horizons[block.method], view.validation.shape)
+            read_block(folder, block, horizon, view.validation.shape, prepared.run)
         except ValueError:
             missing.append(block)
     if not missing:
@@ -159,20 +211,19 @@ def _run_blocks(
     trials = dict.fromkeys((block.method for block in missing), 0)
     for block in missing:
         trials[block.method] += block.count
-    progress = Progress(trials, jobs, quiet)
+    progress = Progress(trials, engine.workers, quiet)
 
-    def here() -> Iterator[Done]:
-        for block in missing:
-            yield run_block(view, methods[block.method], block, settings, folder)
+    def notice(text: str) -> None:
+        if not quiet:
+            # On a terminal, in place of the bar, which is drawn again below.
+            print(f"\r\033[K{text}" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
-    alone = jobs == 1 or len(missing) == 1
-    running = (
-        here()
-        if alone
-        else run_in_processes(missing, source, view_digest(view), settings, folder, jobs)
+    work = Work(
+        missing, settings, view, view_digest(view), prepared.source, folder, prepared.run, notice
     )
     try:
-        with contextlib.closing(running):  # type: ignore[type-var] # both are generators
+        running = engine.run(work)
+        with contextlib.closing(running):  # type: ignore[type-var] # engines are generators
             for done in running:
                 progress.add(done.block.method, done.block.count, done.seconds)
     finally:
@@ -188,7 +239,7 @@ def figure_notes(settings: ReplaySettings, view: View) -> list[str]:
         share = counts["modelled"] / max(1, sum(counts.values()))
         about += f". Modelled, not measured: {share:.0%} of the validation accuracies."
     rules = (
-        f"Mean and standard deviation of {settings.trials} trials. Protocol {protocol.name}: "
+        f"{BANDS['error']} over {settings.trials} trials. Protocol {protocol.name}: "
         "chosen by validation accuracy of one run, reported is the mean test accuracy of all runs; "
         f"repeat drawn per {protocol.repeats}, duplicates {protocol.duplicates}, random "
         f"{protocol.sampling}; seed {settings.seed}; nprep {__version__}."
@@ -196,22 +247,30 @@ def figure_notes(settings: ReplaySettings, view: View) -> list[str]:
     return textwrap.wrap(about, 130) + textwrap.wrap(rules, 130)
 
 
-def _write_outputs(
-    settings: ReplaySettings,
-    methods: dict[str, Method],
-    view: View,
-    folder: Path,
-    content: dict[str, Any],
-) -> Replay:
-    """Reads all blocks and writes what a person reads."""
+def write_outputs(prepared: Prepared, folder: Path) -> Replay:
+    """Reads all blocks and writes what a person reads.
+
+    Args:
+        prepared: The replay.
+        folder: With all its blocks.
+
+    Raises:
+        RunFolderError: If a block was damaged, or an output cannot be written.
+    """
+    settings, view, content = prepared.settings, prepared.view, prepared.content
     all_curves = []
-    for name, method in methods.items():
+    for name, method in prepared.methods.items():
         horizon = settings.horizon(method)
-        parts = [
-            read_block(folder, block, horizon, view.validation.shape)
-            for block in blocks_of(settings)
-            if block.method == name
-        ]
+        try:
+            parts = [
+                read_block(folder, block, horizon, view.validation.shape, prepared.run)
+                for block in blocks_of(settings)
+                if block.method == name
+            ]
+        except ValueError as error:
+            raise RunFolderError(
+                f"{error}, though it was stored: --resume computes it again."
+            ) from error
         all_curves.append(
             curves_of(name, train_samples_of(method), horizon, Results.stack(parts), view)
         )
@@ -225,5 +284,6 @@ def _write_outputs(
     title = f"Samples needed to find a good cell ({benchmark})"
     data = figure_data(all_curves, "test", figure_notes(settings, view))
     figures = save_figure(folder, data, title)
-    files = (folder / "settings.json", csv_path, summary_path, *figures)
+    files = (folder / SETTINGS, csv_path, summary_path, *figures)
+    write_sums(folder, files)
     return Replay(folder, files, tuple(all_curves), summary)
