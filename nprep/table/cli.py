@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -39,9 +40,12 @@ def _build(arguments: argparse.Namespace, source: ModuleType) -> int:
     from nprep.table.writer import write_table
 
     output: Path | None = arguments.output
-    if output is None:
-        default = getattr(source, "default_output", None)
-        output = default(arguments) if default else None
+    alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if output is None and hasattr(source, "default_output"):
+        from nprep.table.default import alone_with
+
+        output = source.default_output(arguments)
+        alone = alone_with(output) if output else alone
     if output is None:
         raise TableError("no file to write is named: give one after the input, such as table.h5.")
     if output.is_dir() or not output.parent.is_dir():
@@ -52,7 +56,8 @@ def _build(arguments: argparse.Namespace, source: ModuleType) -> int:
     progress = _progress(arguments.quiet)
     content = source.build(arguments, progress)
     progress(f"writing {output}")
-    write_table(output, content)
+    with alone:
+        write_table(output, content)
     table = Table.open(output)
     progress(f"{output}: {len(table):,} cells, {output.stat().st_size:,} bytes")
     for name, meaning in table.views.items():

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import nprep
 from nprep.errors import TableError
@@ -57,30 +58,51 @@ def cache_file() -> Path:
     return folder / f"surrogate-{nprep.__version__}-{key.hexdigest()[:12]}.h5"
 
 
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Waits for and holds a lock that ends with the process, however that ends."""
+def _wait_for_lock(file: IO[bytes]) -> bool:
+    """Takes the file's lock, which ends with the process; returns whether there are locks here."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        while True:
+            try:
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+                return True
+            except OSError:
+                time.sleep(0.2)
+    import fcntl
+
     try:
-        file = path.open("a+b")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        # Some network folders have none. Then two processes may both build; the table takes its
+        # name in one step, so the later one wins and neither reads a half.
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def alone_with(path: Path) -> Iterator[None]:
+    """Waits until no other process builds a table in the cache, and keeps others waiting.
+
+    What a killed build left behind is removed.
+
+    Args:
+        path: The table's file, of :func:`cache_file`.
+
+    Raises:
+        TableError: If the folder can't be written.
+    """
+    try:
+        file = path.with_suffix(".lock").open("a+b")
     except OSError as error:
         raise TableError(
             f"{path.parent} can't be written ({error.strerror}): set NPREP_CACHE to a folder that "
             "is yours to write."
         ) from error
     with file:
-        if sys.platform == "win32":
-            import msvcrt
-
-            while True:
-                try:
-                    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-                    break
-                except OSError:
-                    time.sleep(0.2)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
+        if _wait_for_lock(file):
+            for left in path.parent.glob(f".{path.name}.*.part"):
+                left.unlink(missing_ok=True)
         yield
 
 
@@ -137,7 +159,7 @@ def default_table_path() -> Path:
     from nprep.table.sources.surrogate import build_content
     from nprep.table.writer import write_table
 
-    with _lock(path.with_suffix(".lock")):
+    with alone_with(path):
         if not _usable(path):
             line = _Line()
             content = build_content(0, line.step)
