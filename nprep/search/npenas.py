@@ -1,0 +1,93 @@
+"""NPENAS: evolution that trains only those children that a graph network predicts to be good.
+
+Wei, Niu, Tang, Wang, Hu, Liang: "NPENAS: Neural Predictor Guided Evolution for Neural Architecture
+Search", 2020 (its form NPENAS-NP). As in the authors' program: 10 random cells, then in every round
+a predictor trained from scratch on all cells so far, 100 mutations of the best cells, and the 10 of
+them with the best predictions are trained. The predictor here is this package's GCN in the size and
+with the training of the authors' graph isomorphism network (three layers of 32 channels that sum
+over neighbours, a dense layer of 16 units, 300 epochs of Adam at 0.005). Published at 150 queries,
+the mean of the validation runs driving the search: 94.14 % mean test accuracy for NPENAS-NP, 94.10
+for NPENAS-BO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nprep.errors import SettingsError
+from nprep.kernels.rng import seed_state
+from nprep.predictor.gcn import train
+from nprep.predictor.plan import predict
+from nprep.predictor.settings import GcnSettings
+from nprep.search.archive import Archive, Breeding
+from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
+from nprep.table.view import View
+
+
+@dataclass(frozen=True)
+class Npenas(Preset):
+    """Evolution guided by a neural predictor (Wei et al., 2020).
+
+    Attributes:
+        name: Name of the method.
+        initial: Random cells that a trial begins with, by the official sampler of specs.
+        batch: Cells trained in a round.
+        breeding: How candidates are made; those beyond ``candidates`` are dropped.
+        predictor: Of the graph network.
+    """
+
+    name: str = "npenas"
+    initial: int = 10
+    batch: int = 10
+    breeding: Breeding = field(default_factory=lambda: Breeding(parents=50))
+    predictor: GcnSettings = field(
+        default_factory=lambda: GcnSettings(
+            width=32,
+            head=(16,),
+            normalisation="sum",
+            batch=16,
+            learning_rate=5e-3,
+            weight_decay=1e-4,
+        )
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses settings that make no sense."""
+        for setting in ("initial", "batch"):
+            if getattr(self, setting) < 1:
+                raise SettingsError(f"{setting} is {getattr(self, setting)}: use at least 1.")
+
+    def run_block(
+        self,
+        view: View,
+        seeds: Sequence[np.random.SeedSequence],
+        samples: int,
+        protocol: ReplayProtocol,
+    ) -> list[Trace]:
+        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        return [self._trial(view, seed, samples, protocol) for seed in seeds]
+
+    def _trial(
+        self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
+    ) -> Trace:
+        draws, networks = stream(seed, SEARCH_STREAM).spawn(2)
+        evaluator = Evaluator(view, seed, samples, protocol)
+        archive = Archive(view, evaluator, seed_state(draws))
+        archive.train(archive.draw(self.initial))
+        settings = self.predictor.for_samples(samples)
+        while not evaluator.done:
+            candidates = archive.candidates(self.breeding, self.breeding.candidates)
+            if not len(candidates):
+                break
+            network = train(archive.cells, archive.values, settings, networks.spawn(1)[0])
+            scores = predict(network, view.cells.take(candidates.positions))
+            archive.train(candidates.take(np.argsort(-scores, kind="stable")[: self.batch]))
+        return evaluator.trace()
+
+
+def preset(name: str, train_samples: int) -> Npenas:
+    """The method of a name; it has no use for a number of training samples."""
+    return Npenas(name)
