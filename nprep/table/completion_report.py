@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nprep.errors import TableError
 from nprep.table.completion import Completion
+from nprep.table.redraw import redraw
 from nprep.table.table import Table
 from nprep.table.view import View
 
@@ -28,7 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "table", type=Path, nargs="?", help="a table with the view completed, for the aggregates"
     )
     parser.add_argument(
-        "--trials", type=int, default=100, help="trials of each search and draws of the oracle"
+        "--trials", type=int, default=200, help="trials of each search and draws of the oracle"
+    )
+    parser.add_argument(
+        "--draws",
+        type=int,
+        default=12,
+        help="other draws of the model, to see how much hangs on the table's own; 0: none "
+        "(default: 12)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the searches")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -76,6 +87,31 @@ def aggregates(view: View, trials: int, seed: int) -> dict[str, Any]:
                 "sd": float(scores[0].std()),
                 "validation": float(scores[1].mean()),
             }
+    return out
+
+
+def aggregates_over_draws(table: Table, draws: int, trials: int, seed: int) -> dict[str, Any]:
+    """Mean and standard deviation of :func:`aggregates` over draws of the model.
+
+    Args:
+        table: With the view ``completed``.
+        draws: At least 2, with the build seeds from 1 on.
+        trials: Of each search on each draw.
+        seed: Of the searches.
+    """
+    found = []
+    start = time.perf_counter()
+    for view in redraw(table, range(1, draws + 1)):
+        found.append(aggregates(view, trials, seed))
+        spent = time.perf_counter() - start
+        left = spent / len(found) * (draws - len(found))
+        print(f"draw {len(found)} of {draws}, about {left:.0f} s left", file=sys.stderr, flush=True)
+    out: dict[str, Any] = {}
+    for name, first in found[0].items():
+        out[name] = {}
+        for key in first:
+            values = np.array([one[name][key] for one in found])
+            out[name][key] = {"mean": float(values.mean()), "sd": float(values.std(ddof=1))}
     return out
 
 
@@ -165,24 +201,44 @@ def _fit_lines(statistics: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _aggregate_lines(found: dict[str, Any]) -> list[str]:
+def _aggregate_lines(found: dict[str, Any], spread: dict[str, Any] | None, draws: int) -> list[str]:
     lines = ["", "Aggregates of the view completed (percent); nothing was fitted to the published."]
+    if spread:
+        lines.append(f"In brackets: mean +- sd over {draws} other draws of the model.")
     for name, values in found.items():
-        shown = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
+        parts = []
+        for key, value in values.items():
+            over = spread[name][key] if spread and key != "sd" else None
+            other = f" [{over['mean']:.3f} +- {over['sd']:.3f}]" if over else ""
+            parts.append(f"{key} {value:.3f}{other}")
         published = f"   published: {PUBLISHED[name]}" if name in PUBLISHED else ""
-        lines.append(f"  {name:<26} {shown}{published}")
+        lines.append(f"  {name:<26} {', '.join(parts)}{published}")
     return lines
 
 
 def command(arguments: argparse.Namespace) -> int:
-    """Prints the report."""
+    """Prints the report.
+
+    Raises:
+        TableError: If a number is out of range, or the table lacks the view ``completed``.
+    """
+    for name, least in (("trials", 2), ("draws", 0)):
+        if getattr(arguments, name) < least:
+            raise TableError(
+                f"--{name} is {getattr(arguments, name)}: give a whole number from {least} on."
+            )
+    if arguments.draws == 1:
+        raise TableError("--draws is 1, which has no spread: give 0 or a number from 2 on.")
     table = Table.open(arguments.table) if arguments.table else None
     report: dict[str, Any] = {"fit": Completion.load().statistics}
     lines = _fit_lines(report["fit"])
     if table is not None:
-        report["aggregates"] = aggregates(table.view("completed"), arguments.trials, arguments.seed)
+        chosen = (arguments.trials, arguments.seed)
+        report["aggregates"] = aggregates(table.view("completed"), *chosen)
+        spread = aggregates_over_draws(table, arguments.draws, *chosen) if arguments.draws else None
+        report["aggregates_over_draws"] = spread
         report["published"] = PUBLISHED
-        lines += _aggregate_lines(report["aggregates"])
+        lines += _aggregate_lines(report["aggregates"], spread, arguments.draws)
     else:
         lines += ["", "Name a table to see its aggregates beside the published ones."]
     print(json.dumps(report, indent=2) if arguments.json else "\n".join(lines))

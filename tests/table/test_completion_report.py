@@ -1,0 +1,134 @@
+"""Drawing a completed table again, and the report of how much hangs on its draw."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nprep._cli import run
+from nprep.errors import TableError
+from nprep.space import module_hashes, trainable_parameters
+from nprep.table._draws import IMAGES
+from nprep.table.cli import main
+from nprep.table.redraw import redraw
+from nprep.table.schema import Content, Provenance
+from nprep.table.sources._complete import (
+    FINAL,
+    draw_all,
+    measured_test_means,
+    modelled_metrics,
+)
+from nprep.table.table import Table
+from nprep.table.view import View
+from nprep.table.writer import write_table
+from tests.synthetic import synthetic_cells
+from tests.table.small import small_content
+
+CELLS = 300
+
+
+def completed_content(build_seed: int) -> Content:
+    """Real cells, made-up sums; of some the best run is known, of some all three."""
+    batch, _ = synthetic_cells(CELLS, seed=3)
+    hashes = module_hashes(batch)
+    order = np.lexsort(hashes.T[::-1])
+    batch, hashes = batch.take(order), hashes[order]
+    rng = np.random.default_rng(7)
+    total = rng.integers(int(0.88 * 3 * IMAGES), int(0.94 * 3 * IMAGES), CELLS)
+    best = np.full(CELLS, -1)
+    best[:40] = total[:40] // 3 + 90
+    parameters = trainable_parameters(batch)
+    metrics = modelled_metrics(draw_all(batch, parameters, total, best, build_seed, threads=1))
+    validation = metrics["validation_accuracy"]
+    known = validation.values[:40, FINAL].argmax(axis=1)
+    validation.provenance[np.arange(40), FINAL, known] = Provenance.MEASURED
+    triples = np.random.default_rng(8).integers(8900, 9500, (30, 3)) / IMAGES
+    validation.values[40:70, FINAL] = triples
+    validation.provenance[40:70, FINAL] = Provenance.MEASURED
+    return Content(
+        source="made-up",
+        cells=batch,
+        module_hash=hashes,
+        trainable_parameters=parameters,
+        metrics={("final", name): metric for name, metric in metrics.items()},
+        means={("final", "test_accuracy"): measured_test_means(total)},
+        views={"completed": "made-up, everything"},
+        sources={"made-up": {"file": "nothing"}},
+        attributes={"build_seed": build_seed},
+    )
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "table.h5"
+    write_table(path, completed_content(build_seed=2))
+    return path
+
+
+def ordered(view: View) -> np.ndarray:
+    return np.sort(view.validation, axis=1)
+
+
+def test_a_redrawn_table_is_the_one_that_the_seed_builds(path: Path, tmp_path: Path) -> None:
+    table = Table.open(path)
+    other = tmp_path / "other.h5"
+    write_table(other, completed_content(build_seed=5))
+    same, new = redraw(table, [2, 5], threads=1)
+    np.testing.assert_array_equal(ordered(same), ordered(table.view("completed")))
+    np.testing.assert_array_equal(ordered(new), ordered(Table.open(other).view("completed")))
+    assert (ordered(new)[70:] != ordered(same)[70:]).mean() > 0.9
+
+
+def test_measured_validation_stays(path: Path) -> None:
+    table = Table.open(path)
+    view = table.view("completed")
+    (new,) = redraw(table, [9])
+    np.testing.assert_array_equal(new.validation[40:70], view.validation[40:70])
+    np.testing.assert_array_equal(new.validation[:40].max(axis=1), view.validation[:40].max(axis=1))
+
+
+def test_test_means_of_another_kind_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.h5"
+    write_table(path, small_content())
+    with pytest.raises(TableError, match="not means of three runs"):
+        next(redraw(Table.open(path), [0]))
+    content = dataclasses.replace(completed_content(0), views={"surrogate": "another view"})
+    write_table(path, content)
+    with pytest.raises(TableError, match="has no view 'completed'"):
+        next(redraw(Table.open(path), [0]))
+
+
+def test_the_report_gives_the_spread_over_draws(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["completion-report", str(path), "--trials", "3", "--draws", "3"]
+    assert main([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "draw 3 of 3" in captured.err
+    report = json.loads(captured.out)
+    best = [
+        float(100 * v.validation.mean(axis=1).max()) for v in redraw(Table.open(path), [1, 2, 3])
+    ]
+    found = report["aggregates_over_draws"]["best mean validation"]["validation"]
+    assert found["mean"] == pytest.approx(np.mean(best), abs=1e-4)
+    assert found["sd"] == pytest.approx(np.std(best, ddof=1), abs=1e-4)
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "mean +- sd over 3 other draws" in out
+    assert f"[{found['mean']:.3f} +- {found['sd']:.3f}]" in out
+    assert main([*arguments[:-1], "0"]) == 0
+    assert "other draws" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--draws", "1"), ("--draws", "-1"), ("--trials", "1")]
+)
+def test_numbers_out_of_range(
+    path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    assert run(main, ["completion-report", str(path), option, value]) == 2
+    assert f"error: {option} is {value}" in capsys.readouterr().err
