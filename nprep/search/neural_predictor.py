@@ -58,6 +58,15 @@ class _ViewCache:
 _CACHE = _ViewCache()
 
 
+def plan_of(view: View, settings: GcnSettings) -> SharingPlan:
+    """The plan by which predictors of these settings are asked about all cells of a view."""
+    return _CACHE.get(
+        view,
+        (settings.normalisation, settings.layers),
+        lambda: SharingPlan.build(view.cells, settings.normalisation, settings.layers),
+    )
+
+
 def draw_sample(
     view: View, count: int, sampling: str, state: NDArray[np.uint64]
 ) -> NDArray[np.int32]:
@@ -155,7 +164,7 @@ class NeuralPredictor(Preset):
     ) -> Trace:
         sample_seed, classifier_seed, regressor_seed = stream(seed, SEARCH_STREAM).spawn(3)
         evaluator = Evaluator(view, seed, samples, protocol)
-        known, labels = _train_sample(
+        known, labels = train_sample(
             view, evaluator, self.train_samples, protocol.sampling, sample_seed
         )
         if not evaluator.done:
@@ -170,16 +179,11 @@ class NeuralPredictor(Preset):
                 def accepts(positions: NDArray[np.int32]) -> NDArray[np.bool_]:
                     return predict(classifier, view.cells.take(positions)) > 0.5
 
-                chosen = _regressor_samples(settings, accurate, accepts(known))
+                chosen = regressor_samples(settings, accurate, accepts(known))
             regressor = train(
                 view.cells.take(known[chosen]), labels[chosen], settings, regressor_seed
             )
-            plan = _CACHE.get(
-                view,
-                (settings.normalisation, settings.layers),
-                lambda: SharingPlan.build(view.cells, settings.normalisation, settings.layers),
-            )
-            scores = predict(regressor, plan)
+            scores = predict(regressor, plan_of(view, settings))
             _train_best(evaluator, scores, known, samples, accepts)
         return evaluator.trace()
 
@@ -211,7 +215,7 @@ class MlpPredictor(Preset):
         for seed in seeds:
             sample_seed, regressor_seed = stream(seed, SEARCH_STREAM).spawn(2)
             evaluator = Evaluator(view, seed, samples, protocol)
-            known, labels = _train_sample(
+            known, labels = train_sample(
                 view, evaluator, self.train_samples, protocol.sampling, sample_seed
             )
             if not evaluator.done:
@@ -222,7 +226,7 @@ class MlpPredictor(Preset):
         return traces
 
 
-def _train_sample(
+def train_sample(
     view: View,
     evaluator: Evaluator,
     count: int,
@@ -238,7 +242,7 @@ def _train_sample(
     return positions[first], values[first]
 
 
-def _regressor_samples(
+def regressor_samples(
     settings: GcnSettings, accurate: NDArray[np.bool_], accepted: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Which samples train the two-stage regressor."""
