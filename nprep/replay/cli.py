@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from nprep.errors import SettingsError, TableError
 from nprep.replay.settings import ReplaySettings, TableSource, ViewSource
+from nprep.replay.shard import Shard
 from nprep.search.base import ReplayProtocol
+
+if TYPE_CHECKING:
+    from nprep.replay.engine import Replay
+    from nprep.replay.workers import Engine
 
 MAX_JOBS = 1024
 
@@ -94,6 +100,29 @@ def _parser() -> _Parser:
     )
     how.add_argument("--out", type=Path, default=Path("replay-out"), help="folder for results")
     how.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    how.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="run the I-th of N parts alone; python -m nprep.replay merge joins the parts' folders",
+    )
+    how.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="processes of this machine, or a Ray cluster (needs the extra nprep[ray])",
+    )
+    how.add_argument(
+        "--address",
+        default="auto",
+        help="of the Ray cluster: auto for the one that this machine is a node of, HOST:PORT of "
+        "its head, or local to start one here",
+    )
+    how.add_argument(
+        "--cpus-per-task", type=float, default=1.0, metavar="C", help="CPUs of a block, with ray"
+    )
+    how.add_argument(
+        "--gpus-per-task", type=float, default=0.0, metavar="G", help="GPUs of a block, with ray"
+    )
     how.add_argument("--quiet", action="store_true", help="no progress, no table of results")
     return parser
 
@@ -147,6 +176,10 @@ def main(
         The exit status.
     """
     given = sys.argv[1:] if argv is None else list(argv)
+    if given[:1] == ["merge"]:
+        from nprep.replay import merge
+
+        return merge.main(given[1:], _show)
     options = _parser().parse_args(given)
     if not 1 <= options.jobs <= MAX_JOBS:
         raise SettingsError(f"jobs is {options.jobs}: use a whole number from 1 to {MAX_JOBS}.")
@@ -163,28 +196,72 @@ def main(
             repeats=options.repeats, duplicates=options.duplicates, sampling=options.sampling
         ),
     )
+    shard = None if options.shard is None else Shard.parse(options.shard)
     found = source(options.table, options.view)
     # After the settings are known to be sound, since this compiles or loads kernels.
-    from nprep.replay.engine import run_replay
-    from nprep.replay.summary import to_text
+    from nprep.replay.engine import run_replay, run_shard
 
     try:
-        replay = run_replay(
-            settings,
-            found,
-            options.out,
-            jobs=options.jobs,
-            resume=options.resume,
-            quiet=options.quiet,
-        )
+        with _engine(options) as engine:
+            if shard is not None:
+                blocks = run_shard(
+                    settings,
+                    found,
+                    options.out,
+                    shard,
+                    resume=options.resume,
+                    quiet=options.quiet,
+                    engine=engine,
+                )
+                if not options.quiet:
+                    print(
+                        f"shard {shard}: {sum(block.count for block in blocks)} trials are in "
+                        f"{options.out}; when all are done: python -m nprep.replay merge FOLDERS "
+                        "--out DIR"
+                    )
+                return 0
+            replay = run_replay(
+                settings,
+                found,
+                options.out,
+                resume=options.resume,
+                quiet=options.quiet,
+                engine=engine,
+            )
     except KeyboardInterrupt:
         if any(options.out.glob("trials/*/*.npz")):
             again = given if options.resume else [*given, "--resume"]
             print(f"to continue: python -m nprep.replay {shlex.join(again)}", file=sys.stderr)
         raise
-    if not options.quiet:
+    _show(replay, options.quiet)
+    return 0
+
+
+@contextlib.contextmanager
+def _engine(options: argparse.Namespace) -> Iterator[Engine]:
+    """What runs the trials."""
+    from nprep.replay.workers import LocalEngine
+
+    if options.engine == "local":
+        yield LocalEngine(options.jobs)
+        return
+    from nprep.replay.ray_engine import RayEngine
+
+    with RayEngine(
+        options.address,
+        cpus=options.cpus_per_task,
+        gpus=options.gpus_per_task,
+        jobs=options.jobs,
+    ) as engine:
+        yield engine
+
+
+def _show(replay: Replay, quiet: bool) -> None:
+    """Prints the main results."""
+    from nprep.replay.summary import to_text
+
+    if not quiet:
         print(to_text(replay.summary))
         view = replay.summary["run"]["view"]
         print(f"view {view['name']}: {view['description']}")
         print(f"wrote {', '.join(str(path) for path in replay.files)}")
-    return 0

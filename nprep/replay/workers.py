@@ -7,7 +7,7 @@ does, however that happens.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import copy
 import os
 import signal
 import time
@@ -21,11 +21,9 @@ from pathlib import Path
 from typing import Protocol
 
 from nprep.errors import NprepError, RunFolderError
-from nprep.kernels.lookup import KeyIndex
 from nprep.replay.folder import Block, Results, write_block
 from nprep.replay.settings import ReplaySettings, ViewSource, view_digest
-from nprep.search.base import Method, trial_seed
-from nprep.space import CellBatch
+from nprep.search.base import Method, trial_seed, within_limits
 from nprep.table.view import View
 
 # How often a block is begun again after its process died.
@@ -99,18 +97,7 @@ def load_view(source: ViewSource) -> View:
 
     A table that is overwritten in place would change, or end, under whoever has it mapped.
     """
-    view = source.load()
-    return dataclasses.replace(
-        view,
-        **{name: getattr(view, name).copy() for name in ("validation", "test", "training_seconds")},
-        rows=view.rows.copy(),
-        cells=CellBatch(
-            view.cells.adjacency_bits.copy(),
-            view.cells.operations.copy(),
-            view.cells.num_vertices.copy(),
-        ),
-        index=KeyIndex(view.index.slot_keys.copy(), view.index.slot_rows.copy()),
-    )
+    return copy.deepcopy(source.load())
 
 
 def compute_block(view: View, method: Method, block: Block, settings: ReplaySettings) -> Results:
@@ -135,7 +122,7 @@ def compute_block(view: View, method: Method, block: Block, settings: ReplaySett
             f"method {block.method!r} returned {len(traces)} traces for {len(seeds)} trials or an "
             "empty one: each trial must ask for at least one cell."
         )
-    return Results.of_traces(traces)
+    return Results.of_traces([within_limits(trace, settings.protocol) for trace in traces])
 
 
 def bug_in(block: Block) -> RuntimeError:

@@ -1,0 +1,222 @@
+"""``python -m nprep.replay merge``: joins the parts of a replay into one run folder."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nprep.errors import RunFolderError, SettingsError
+from nprep.replay.engine import Prepared, Replay, blocks_of, prepare, write_outputs
+from nprep.replay.folder import (
+    SETTINGS,
+    Block,
+    differences_of,
+    opened,
+    read_block,
+    read_settings,
+    write_file,
+)
+from nprep.replay.settings import ReplaySettings, TableSource, ViewSource
+from nprep.replay.shard import Shard
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One shard's folder.
+
+    Attributes:
+        folder: The folder.
+        shard: Which shard it says it is.
+        content: Of its ``settings.json``.
+    """
+
+    folder: Path
+    shard: Shard
+    content: dict[str, Any]
+
+
+def read_parts(folders: Sequence[Path]) -> list[Part]:
+    """The parts in the order of their numbers, all of one replay and none missing or twice.
+
+    Raises:
+        RunFolderError: If they are no such parts.
+    """
+    parts = []
+    for folder in folders:
+        try:
+            content = read_settings(folder)
+        except RunFolderError as error:
+            raise RunFolderError(f"{error} It can't be merged: name the folders of shards.") from (
+                error
+            )
+        try:
+            shard = Shard(int(content["shard"]["number"]), int(content["shard"]["of"]))
+        except (KeyError, TypeError, ValueError, SettingsError) as error:
+            raise RunFolderError(
+                f"{folder} is no shard of a run (or its {SETTINGS} is damaged): name folders that "
+                "were run with --shard."
+            ) from error
+        parts.append(Part(folder, shard, content))
+    parts.sort(key=lambda part: part.shard.number)
+    first = parts[0]
+    for part in parts[1:]:
+        differences = list(differences_of(part.content["run"], first.content["run"]))
+        if part.shard.of != first.shard.of:
+            differences.insert(0, f"shard {part.shard}, not of {first.shard.of}")
+        if differences:
+            raise RunFolderError(
+                f"{part.folder} is of another run than {first.folder}: it has "
+                f"{'; '.join(differences[:4])}: merge the shards of one run."
+            )
+    for part, following in itertools.pairwise(parts):
+        if part.shard == following.shard:
+            raise RunFolderError(
+                f"{part.folder} and {following.folder} are both shard {part.shard}: name one of "
+                "them."
+            )
+    missing = sorted({*range(1, first.shard.of + 1)} - {part.shard.number for part in parts})
+    if missing:
+        shown = ", ".join(f"{number}/{first.shard.of}" for number in missing[:10])
+        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        raise RunFolderError(
+            f"shards are missing: {shown}{more}: run them with --shard and name their folders too."
+        )
+    return parts
+
+
+def _rebuilt(kind: Any, content: Any) -> Any:
+    """A value of a settings class, or of a field of one, from what JSON made of it."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        kinds = typing.get_type_hints(kind)
+        return kind(
+            **{field.name: _rebuilt(kinds[field.name], content[field.name])
+               for field in dataclasses.fields(kind) if field.init}
+        )  # fmt: skip
+    return tuple(content) if isinstance(content, list) else content
+
+
+def settings_of(content: dict[str, Any], name: Path) -> ReplaySettings:
+    """The settings that a ``settings.json`` holds.
+
+    Raises:
+        RunFolderError: If it holds none that this version knows.
+    """
+    try:
+        settings: ReplaySettings = _rebuilt(ReplaySettings, content["run"])
+    except (KeyError, TypeError, SettingsError) as error:
+        raise RunFolderError(
+            f"the settings of {name} are damaged or of another version of nprep ({error}): use the "
+            "version that ran the shards."
+        ) from error
+    return settings
+
+
+def _recorded_source(content: dict[str, Any], name: Path, table: Path | None) -> ViewSource:
+    """The table that the shards were run on."""
+    source = content.get("source")
+    if not isinstance(source, dict) or not isinstance(source.get("view"), str):
+        raise RunFolderError(f"{name / SETTINGS} doesn't say which view was searched.")
+    path = source.get("table") if table is None else table
+    if not isinstance(path, str | Path) or not Path(path).is_file():
+        raise RunFolderError(
+            f"the table {path} of the shards is not on this machine: name it with --table."
+        )
+    return TableSource(Path(path), source["view"])
+
+
+def _blocks(prepared: Prepared, part: Part) -> list[Block]:
+    """The blocks of a part, all of them there and sound."""
+    blocks = part.shard.select(blocks_of(prepared.settings))
+    wrong = []
+    for block in blocks:
+        horizon = prepared.settings.horizon(prepared.methods[block.method])
+        try:
+            read_block(
+                part.folder, block, horizon, prepared.view.validation.shape, prepared.run
+            )  # fmt: skip
+        except ValueError as error:
+            wrong.append(error)
+    if wrong:
+        raise RunFolderError(
+            f"shard {part.shard} lacks {len(wrong)} of its {len(blocks)} blocks of trials "
+            f"({wrong[0]}): finish it with --shard {part.shard} --out {part.folder} --resume."
+        )
+    return blocks
+
+
+def merge(
+    folders: Sequence[Path],
+    folder: Path,
+    *,
+    table: Path | None = None,
+    source: ViewSource | None = None,
+) -> Replay:
+    """Joins the shards of a replay into a run folder with the files of a single run.
+
+    Where it was killed it may be called again. The shards' folders are left as they are.
+
+    Args:
+        folders: Of all shards, in any order.
+        folder: The run folder to make.
+        table: The table, if it isn't where the shards found it.
+        source: Where the view comes from, instead of a table.
+
+    Raises:
+        RunFolderError: If shards are missing, unfinished, there twice or of different runs, or if
+            the table is not theirs.
+    """
+    parts = read_parts(folders)
+    first = parts[0]
+    settings = settings_of(first.content, first.folder)
+    prepared = prepare(settings, source or _recorded_source(first.content, first.folder, table))
+    differences = list(differences_of(first.content["run"], prepared.content["run"]))
+    if differences:
+        raise RunFolderError(
+            f"the shards can't be merged by this version, or with this table: they were run with "
+            f"{'; '.join(differences[:4])}."
+        )
+    # As the first machine had it, not as this one has.
+    content = {key: value for key, value in first.content.items() if key != "shard"}
+    blocks = [(part, block) for part in parts for block in _blocks(prepared, part)]
+    prepared = dataclasses.replace(prepared, content=content)
+    with opened(folder, content, resume=(folder / SETTINGS).exists()):
+        for part, block in blocks:
+            write_file(folder / block.file, (part.folder / block.file).read_bytes())
+        return write_outputs(prepared, folder)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong arguments as every other error: in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; see --help.")
+
+
+def main(argv: Sequence[str], show: Callable[[Replay, bool], None]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The arguments after ``merge``.
+        show: Prints a finished replay; told whether to be quiet.
+
+    Returns:
+        The exit status.
+    """
+    parser = _Parser(
+        prog="python -m nprep.replay merge",
+        description="Joins the shards of a replay into one run folder.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("shards", type=Path, nargs="+", help="folders that --shard wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--table", type=Path, help="the table, if the shards found it elsewhere")
+    parser.add_argument("--quiet", action="store_true", help="no table of results")
+    options = parser.parse_args(argv)
+    replay = merge(options.shards, options.out, table=options.table)
+    show(replay, options.quiet)
+    return 0
