@@ -10,6 +10,7 @@ from typing import Any, cast
 from nprep.errors import SettingsError
 from nprep.search.base import Method, SearcherMethod
 from nprep.search.compiled import Oracle, RandomSearch, RegularizedEvolution
+from nprep.search.local_search import LocalSearch
 
 _SEQUENTIAL: dict[str, Callable[[], Method]] = {
     "random": RandomSearch,
@@ -18,14 +19,21 @@ _SEQUENTIAL: dict[str, Callable[[], Method]] = {
     "evolution-ying": lambda: RegularizedEvolution(
         "evolution-ying", population=100, tournament=10, replacement=True, mutation="one"
     ),
+    "local-search": LocalSearch,
+    # The plain form of White et al. (2021): one random start, all neighbours.
+    "local-search-whole": lambda: LocalSearch("local-search-whole", initial=1, whole=True),
     "oracle": Oracle,
 }
 
 # Imported when asked for: training code costs start-up time that the others need not pay. The
 # module has a function ``preset(name, train_samples) -> Method``.
-_PREDICTORS = dict.fromkeys(
-    ("np", "np-one-stage", "np-faithful", "mlp"), "nprep.search.neural_predictor"
-)
+_PREDICTORS = {
+    **dict.fromkeys(("np", "np-one-stage", "np-faithful", "mlp"), "nprep.search.neural_predictor"),
+    "np-iterative": "nprep.search.iterative_predictor",
+    "np-ensemble": "nprep.search.ensemble",
+    "bananas": "nprep.search.bananas",
+    "npenas": "nprep.search.npenas",
+}
 
 
 def method_names() -> list[str]:
