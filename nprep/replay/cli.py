@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from nprep.errors import SettingsError, TableError
+from nprep.replay.options import add_options, settings_of
 from nprep.replay.settings import ReplaySettings, TableSource, ViewSource
 from nprep.replay.shard import Shard
-from nprep.search.base import ReplayProtocol
 
 if TYPE_CHECKING:
     from nprep.replay.engine import Replay
@@ -45,48 +45,7 @@ def _parser() -> _Parser:
         "--view",
         help="completed, measured or surrogate; default: completed, or the table's only view",
     )
-    what = parser.add_argument_group("what to run")
-    what.add_argument("--trials", type=int, default=defaults.trials, help="trials of each method")
-    what.add_argument(
-        "--methods",
-        default=",".join(defaults.methods),
-        help="names, separated by commas: random, evolution, evolution-ying, np, np-one-stage, "
-        "mlp, oracle, or module:Class",
-    )
-    what.add_argument(
-        "--samples", type=int, default=defaults.samples, help="budget of the sequential methods"
-    )
-    what.add_argument(
-        "--train-samples",
-        type=int,
-        default=defaults.train_samples,
-        metavar="N",
-        help="cells that predictors train on",
-    )
-    what.add_argument(
-        "--top-k",
-        type=int,
-        default=defaults.top_k,
-        metavar="K",
-        help="cells that predictors have trained in the end; their curves go on to N + K",
-    )
-    what.add_argument("--seed", type=int, default=defaults.seed, help="decides every random draw")
-    rules = parser.add_argument_group("protocol")
-    protocol = defaults.protocol
-    rules.add_argument(
-        "--repeats",
-        default=protocol.repeats,
-        help="the training run that a query sees is drawn once per trial and architecture, or anew "
-        "at every query: architecture or query",
-    )
-    rules.add_argument(
-        "--duplicates", default=protocol.duplicates, help="cells seen before: charged or free"
-    )
-    rules.add_argument(
-        "--sampling",
-        default=protocol.sampling,
-        help="random cells: uniform over cells, or by the official sampler: cells or specs",
-    )
+    add_options(parser)
     how = parser.add_argument_group("how to run")
     how.add_argument("--jobs", type=int, default=_cores(), help="processes")
     how.add_argument(
@@ -183,19 +142,7 @@ def main(
     options = _parser().parse_args(given)
     if not 1 <= options.jobs <= MAX_JOBS:
         raise SettingsError(f"jobs is {options.jobs}: use a whole number from 1 to {MAX_JOBS}.")
-    settings = ReplaySettings(
-        methods=tuple(name.strip() for name in options.methods.split(",") if name.strip()),
-        trials=options.trials,
-        samples=options.samples,
-        train_samples=options.train_samples,
-        top_k=options.top_k,
-        seed=options.seed,
-        block=options.block,
-        bootstrap=options.bootstrap,
-        protocol=ReplayProtocol(
-            repeats=options.repeats, duplicates=options.duplicates, sampling=options.sampling
-        ),
-    )
+    settings = settings_of(options)
     shard = None if options.shard is None else Shard.parse(options.shard)
     found = source(options.table, options.view)
     # After the settings are known to be sound, since this compiles or loads kernels.

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.replay.folder import Results
-from nprep.table.view import View
+from nprep.search.base import ReplayProtocol
+from nprep.table.view import FULL_EPOCHS, View
 
 KEY_SAMPLES = (50, 100, 150, 172, 219, 300, 403, 500, 1000, 2000, 5000, 10_000)
 
@@ -22,6 +23,8 @@ CSV_COLUMNS = (
     "samples",
     "trials",
     "seconds_mean",
+    "epochs_mean",
+    "queries_mean",
     *(
         f"{metric}_{statistic}"
         for metric in ("validation", "test")
@@ -40,8 +43,12 @@ class Curves:
         horizon: The number of samples to which the curves reach. Beyond the arrays' length L a
             trial stays as it ended.
         validation: (T, L) float64, percent; the best validation accuracy seen so far.
-        test: (T, L) float64, percent; mean test accuracy of the cell that had it. Not monotone.
+        test: (T, L) float64, percent; test accuracy of the cell that had it, as the protocol
+            reports it. Not monotone.
         seconds: (T, L) float64; total training time.
+        queries: (T, L) int32; the number of trainings charged, or None where it is the number of
+            samples. A training of fewer than 108 epochs is less than a sample.
+        epochs: (T, L) int32; their epochs, or None where it is 108 times the samples.
     """
 
     method: str
@@ -50,6 +57,8 @@ class Curves:
     validation: NDArray[np.float64]
     test: NDArray[np.float64]
     seconds: NDArray[np.float64]
+    queries: NDArray[np.int32] | None = None
+    epochs: NDArray[np.int32] | None = None
 
     def column(self, samples: int) -> int:
         """The index of the state after ``samples`` samples, at most the horizon."""
@@ -61,21 +70,31 @@ class Curves:
 
 
 def curves_of(
-    method: str, train_samples: int, horizon: int, results: Results, view: View
+    method: str,
+    train_samples: int,
+    horizon: int,
+    results: Results,
+    view: View,
+    protocol: ReplayProtocol | None = None,
 ) -> Curves:
     """The curves of trials.
 
-    The incumbent after s samples is the first of them with the highest validation accuracy.
+    The incumbent after s samples is the first of the trainings until then with the highest
+    validation accuracy, of whatever length they were (as in automl/nas_benchmarks). What is
+    reported of it is its test accuracy after a training in full.
 
     Args:
         method: Name of the method.
         train_samples: N of a predictor, else 0.
-        horizon: The number of samples to which the curves reach.
+        horizon: The number of samples to which the curves reach; where the protocol limits seconds,
+            they reach as far as the longest trial, but for the oracle.
         results: The trials' queries.
         view: The cells.
+        protocol: The rules; None for the default.
     """
+    protocol = protocol or ReplayProtocol()
     positions, repeats = results.positions, results.repeats
-    values = view.validation[positions, repeats]
+    values, times = _seen(results, view)
     best = np.maximum.accumulate(values, axis=1)
     improves = np.empty(values.shape, bool)
     improves[:, 0] = True
@@ -83,16 +102,67 @@ def curves_of(
     steps = np.arange(values.shape[1], dtype=np.int32)
     incumbent = np.maximum.accumulate(np.where(improves, steps, np.int32(0)), axis=1)
     deployed = np.take_along_axis(positions, incumbent, axis=1)
+    if protocol.report == "run" and view.test_runs is not None:
+        test = view.test_runs[deployed, np.take_along_axis(repeats, incumbent, axis=1)]
+    else:
+        test = view.test[deployed]
     charged = steps[None, :] < results.lengths[:, None]
-    costs = np.where(charged, view.training_seconds[positions, repeats], np.float32(0))
+    seconds = np.cumsum(np.where(charged, times, np.float32(0)), axis=1, dtype=np.float64)
+    if protocol.seconds is not None and method != "oracle":
+        horizon = min(horizon, values.shape[1])
+    queries = epochs = None
+    if results.epochs is not None:
+        spent = np.cumsum(np.where(charged, results.epochs, 0), axis=1, dtype=np.int32)
+        after = _after_samples(spent, results.lengths)
+        best, test, seconds, epochs = (
+            np.take_along_axis(array, after, axis=1) for array in (best, test, seconds, spent)
+        )
+        queries = after + np.int32(1)
+    elif results.lengths.min() < values.shape[1]:
+        queries = np.minimum(steps[None, :] + np.int32(1), results.lengths[:, None])
+        epochs = np.int32(FULL_EPOCHS) * queries
     return Curves(
         method,
         train_samples,
         horizon,
         100.0 * best.astype(np.float64),
-        100.0 * view.test.astype(np.float64)[deployed],
-        np.cumsum(costs, axis=1, dtype=np.float64),
+        100.0 * test.astype(np.float64),
+        seconds,
+        queries,
+        epochs,
     )
+
+
+def _seen(results: Results, view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The validation accuracy and the training time of each query, both (T, S)."""
+    positions, repeats = results.positions, results.repeats
+    values = view.validation[positions, repeats]
+    times = view.training_seconds[positions, repeats]
+    if results.epochs is not None:
+        for budget, fidelity in view.lower.items():
+            short = results.epochs == budget
+            at = positions[short], repeats[short]
+            values[short] = fidelity.validation[at]
+            times[short] = fidelity.training_seconds[at]
+    return values, times
+
+
+def _after_samples(spent: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The number of the last training that ends within each number of samples.
+
+    Args:
+        spent: (T, S) epochs after each training.
+        lengths: (T,) number of trainings.
+
+    Returns:
+        (T, L) int32, from 0; L is the number of samples, rounded up, of the longest trial.
+    """
+    samples = -(-int(spent[:, -1].max()) // FULL_EPOCHS)
+    limits = FULL_EPOCHS * np.arange(1, samples + 1)
+    after = np.empty((len(spent), samples), np.int32)
+    for row, epochs, length in zip(after, spent, lengths, strict=True):
+        row[:] = np.searchsorted(epochs[:length], limits, side="right") - 1
+    return after
 
 
 def sample_grid(horizon: int, extra: Sequence[int] = ()) -> list[int]:
@@ -131,7 +201,12 @@ def curve_row(curves: Curves, samples: int) -> dict[str, float | int | str]:
         "samples": samples,
         "trials": len(curves.test),
         "seconds_mean": float(curves.seconds[:, column].mean()),
+        "epochs_mean": float(FULL_EPOCHS * (column + 1)),
+        "queries_mean": float(column + 1),
     }
+    if curves.epochs is not None and curves.queries is not None:
+        row["epochs_mean"] = float(curves.epochs[:, column].mean())
+        row["queries_mean"] = float(curves.queries[:, column].mean())
     for metric in ("validation", "test"):
         for statistic, value in spread(curves.metric(metric)[:, column]).items():
             row[f"{metric}_{statistic}"] = value

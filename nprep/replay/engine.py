@@ -30,6 +30,7 @@ from nprep.replay.folder import (
     write_sums,
 )
 from nprep.replay.progress import Progress
+from nprep.replay.protocols import in_words, label
 from nprep.replay.settings import ReplaySettings, ViewSource, train_samples_of, view_digest
 from nprep.replay.shard import Shard
 from nprep.replay.summary import summarize
@@ -110,6 +111,7 @@ def prepare(settings: ReplaySettings, source: ViewSource, shard: Shard | None = 
         NprepError: If it can't.
     """
     methods = settings.make_methods()
+    source = settings.view_source(source)
     view = load_view(source)
     settings.check_view(view)
     run = describe_run(settings, methods, view)
@@ -239,10 +241,8 @@ def figure_notes(settings: ReplaySettings, view: View) -> list[str]:
         share = counts["modelled"] / max(1, sum(counts.values()))
         about += f". Modelled, not measured: {share:.0%} of the validation accuracies."
     rules = (
-        f"{BANDS['error']} over {settings.trials} trials. Protocol {protocol.name}: "
-        "chosen by validation accuracy of one run, reported is the mean test accuracy of all runs; "
-        f"repeat drawn per {protocol.repeats}, duplicates {protocol.duplicates}, random "
-        f"{protocol.sampling}; seed {settings.seed}; nprep {__version__}."
+        f"{BANDS['error']} over {settings.trials} trials. Protocol {label(protocol)}: "
+        f"{in_words(protocol)}; seed {settings.seed}; nprep {__version__}."
     )
     return textwrap.wrap(about, 130) + textwrap.wrap(rules, 130)
 
@@ -272,7 +272,14 @@ def write_outputs(prepared: Prepared, folder: Path) -> Replay:
                 f"{error}, though it was stored: --resume computes it again."
             ) from error
         all_curves.append(
-            curves_of(name, train_samples_of(method), horizon, Results.stack(parts), view)
+            curves_of(
+                name,
+                train_samples_of(method),
+                horizon,
+                Results.stack(parts),
+                view,
+                settings.protocol,
+            )
         )
     summary = summarize(all_curves, settings, {"run": content["run"], "source": content["source"]})
     csv_path, summary_path = folder / "curves.csv", folder / "summary.json"

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from nprep.errors import SettingsError
+from nprep.replay.protocols import differences, protocol_named, with_rules
 from nprep.search.base import Method, ReplayProtocol
 from nprep.search.registry import make_method
-from nprep.table.view import View
+from nprep.table.view import FULL_EPOCHS, View
 
 MAX_TRIALS = 1_000_000
 MAX_SAMPLES = 10_000_000
+MAX_WORKERS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class ReplaySettings:
             digits between block sizes, so it belongs to the settings.
         bootstrap: Number of resamples behind each interval.
         protocol: The rules.
+        workers: Numbers of machines to simulate the searches on, each once, ascending.
+        predictor_seconds: Time that a predictor takes between two rounds of trainings, in that
+            simulation.
     """
 
     methods: tuple[str, ...] = ("random", "evolution", "np", "oracle")
@@ -45,6 +51,8 @@ class ReplaySettings:
     block: int = 10
     bootstrap: int = 1000
     protocol: ReplayProtocol = dataclasses.field(default_factory=ReplayProtocol)
+    workers: tuple[int, ...] = ()
+    predictor_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuses numbers that make no sense."""
@@ -69,6 +77,46 @@ class ReplaySettings:
                     f"to {high}."
                 )
 
+        for workers in self.workers:
+            if not 1 <= workers <= MAX_WORKERS or self.workers.count(workers) > 1:
+                raise SettingsError(
+                    f"workers is {workers}: use whole numbers from 1 to {MAX_WORKERS}, each once."
+                )
+        if not 0 <= self.predictor_seconds < math.inf:
+            raise SettingsError(
+                f"predictor-seconds is {self.predictor_seconds}: use a number of 0 or more."
+            )
+
+    @staticmethod
+    def of_protocol(name: str, **changes: Any) -> ReplaySettings:
+        """The settings that a named protocol comes with, some of them changed.
+
+        Args:
+            name: One of ``nprep.replay.protocols.PROTOCOLS``.
+            changes: Fields of the settings, or rules of the protocol.
+
+        Raises:
+            SettingsError: If there is no such protocol, or a setting makes no sense.
+        """
+        named = protocol_named(name)
+        rules = {rule.name for rule in dataclasses.fields(ReplayProtocol)}
+        given = {key: value for key, value in changes.items() if key in rules}
+        fields = {key: value for key, value in changes.items() if key not in rules}
+        return ReplaySettings(
+            **{
+                "methods": named.methods,
+                "samples": named.samples,
+                "train_samples": named.train_samples,
+                "top_k": named.top_k,
+                "protocol": dataclasses.replace(named.rules, **given),
+                **fields,
+            }
+        )
+
+    def view_source(self, source: ViewSource) -> ViewSource:
+        """Where methods get the view from: ``source``, as the protocol lets them see it."""
+        return _ProtocolSource(source, self.protocol)
+
     def make_methods(self) -> dict[str, Method]:
         """The methods by their names."""
         methods = [make_method(name, self.train_samples) for name in self.methods]
@@ -80,10 +128,10 @@ class ReplaySettings:
         return train_samples + self.top_k if train_samples else self.samples
 
     def check_view(self, view: View) -> None:
-        """Refuses what a view is too small for.
+        """Refuses a view that a method or the protocol cannot be used with.
 
         Raises:
-            SettingsError: If predictors would need more cells than there are.
+            SettingsError: If it has too few cells or lacks values.
         """
         for name, method in self.make_methods().items():
             horizon = self.horizon(method)
@@ -92,6 +140,26 @@ class ReplaySettings:
                     f"method {name!r} needs {horizon} cells (train-samples + top-k) and view "
                     f"{view.name!r} has {len(view)}: lower --train-samples or --top-k."
                 )
+            lacking = sorted(set(budgets_of(method)) - set(view.budgets))
+            if lacking:
+                raise SettingsError(
+                    f"method {name!r} trains for {', '.join(map(str, lacking))} epochs and view "
+                    f"{view.name!r} knows nothing of that (only of "
+                    f"{', '.join(map(str, view.budgets))}): use another view or leave it out."
+                )
+        if self.protocol.report == "run" and view.test_runs is None:
+            raise SettingsError(
+                f"protocol {self.protocol.name} reports the test accuracy of single runs, and view "
+                f"{view.name!r} has means only: use --report mean or another table."
+            )
+        if (
+            self.protocol.seconds is not None
+            and np.isnan(view.training_seconds[~np.isnan(view.validation)]).any()
+        ):
+            raise SettingsError(
+                f"protocol {self.protocol.name} limits training time, and view {view.name!r} does "
+                "not know all of it: use --seconds unlimited or another table."
+            )
         if np.isnan(view.test).any():
             raise SettingsError(
                 f"view {view.name!r} has no test accuracy for {int(np.isnan(view.test).sum())} of "
@@ -106,7 +174,17 @@ class ReplaySettings:
 
     def to_json(self) -> dict[str, object]:
         """The fields, as JSON has them."""
-        return {**dataclasses.asdict(self), "methods": list(self.methods)}
+        return {
+            **dataclasses.asdict(self),
+            "methods": list(self.methods),
+            "workers": list(self.workers),
+            "protocol_differs_in": differences(self.protocol),
+        }
+
+
+def budgets_of(method: Method) -> tuple[int, ...]:
+    """The lengths of training in epochs that a method asks for."""
+    return tuple(getattr(method, "budgets", (FULL_EPOCHS,)))
 
 
 def train_samples_of(method: Method) -> int:
@@ -122,6 +200,27 @@ class ViewSource(Protocol):
 
     def describe(self) -> dict[str, object]:
         """What to write down about the source."""
+
+
+@dataclass(frozen=True)
+class _ProtocolSource:
+    """A view as a protocol lets methods see it.
+
+    Attributes:
+        source: Where the view comes from.
+        protocol: The rules.
+    """
+
+    source: ViewSource
+    protocol: ReplayProtocol
+
+    def load(self) -> View:
+        """The view (see :class:`ViewSource`)."""
+        return with_rules(self.source.load(), self.protocol)
+
+    def describe(self) -> dict[str, object]:
+        """What the source says."""
+        return self.source.describe()
 
 
 @dataclass(frozen=True)
@@ -159,6 +258,12 @@ def view_digest(view: View) -> str:
         view.validation,
         view.test,
         view.training_seconds,
+        *(() if view.test_runs is None else (view.test_runs,)),
+        *(
+            getattr(view.lower[budget], name)
+            for budget in sorted(view.lower)
+            for name in ("epochs", "validation", "training_seconds")
+        ),
     ):
         digest.update(str(array.dtype).encode())
         digest.update(np.ascontiguousarray(array).data)

@@ -155,6 +155,27 @@ def trace_of(
     )
 
 
+def within_limits(trace: Trace, protocol: ReplayProtocol) -> Trace:
+    """A trace up to the training that takes it to the protocol's limit of seconds, that included.
+
+    For methods that do not look at that limit themselves.
+    """
+    if protocol.seconds is None:
+        return trace
+    before = np.cumsum(trace.seconds, dtype=np.float64) - trace.seconds
+    kept = int((before < protocol.seconds).sum())
+    if kept == len(trace):
+        return trace
+    return Trace(
+        trace.positions[:kept],
+        trace.repeats[:kept],
+        trace.validation[:kept],
+        trace.seconds[:kept],
+        None if trace.epochs is None else trace.epochs[:kept],
+        None if trace.rounds is None else trace.rounds[trace.rounds < kept],
+    )
+
+
 def trial_seed(seed: int, method: str, trial: int) -> np.random.SeedSequence:
     """The seed of a trial, which no other method or trial bears on.
 

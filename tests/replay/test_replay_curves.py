@@ -31,7 +31,7 @@ from nprep.replay.statistics import (
     speedups_at_targets,
 )
 from nprep.replay.summary import summarize, to_text
-from nprep.search.base import ReplayProtocol, trial_seed
+from nprep.search.base import ReplayProtocol, Trace, trial_seed
 from nprep.search.compiled import Oracle, RandomSearch
 from tests.synthetic import synthetic_view
 
@@ -51,7 +51,8 @@ def made_curves(name: str, test: np.ndarray, train_samples: int = 0) -> Curves:
 def test_curves_equal_a_plain_loop() -> None:
     traces = traces_of(RandomSearch(), 4, 90)
     # Trials of unequal length, as with free duplicates.
-    traces[2] = type(traces[2])(*(getattr(traces[2], f)[:31] for f in traces[2].__dict__))
+    four = ("positions", "repeats", "validation", "seconds")
+    traces[2] = Trace(*(getattr(traces[2], name)[:31] for name in four))
     curves = curves_of("random", 0, 90, Results.of_traces(traces), VIEW)
     for trial, trace in enumerate(traces):
         best, seconds = -1, 0.0

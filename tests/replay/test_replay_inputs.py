@@ -57,7 +57,7 @@ def failure(arguments: list[str], capsys: pytest.CaptureFixture[str], find=sourc
         ("--methods simulated-annealing", "'simulated-annealing' is unknown"),
         ("--methods no_such_module:Method", "cannot be imported"),
         ("--methods json:Nothing", "has no 'Nothing'"),
-        ("--repeats mean", "repeats is 'mean'"),
+        ("--repeats all", "repeats is 'all'"),
         ("--duplicates no", "duplicates is 'no'"),
         ("--sampling some", "sampling is 'some'"),
         ("--repeats query --duplicates free", "free extra training runs"),

@@ -249,7 +249,13 @@ def test_outputs_say_what_was_run(reference: Path) -> None:
         "repeats": "architecture",
         "duplicates": "charged",
         "sampling": "cells",
+        "invalid": "redrawn",
+        "report": "mean",
+        "shows": "accuracy",
+        "axis": "samples",
+        "seconds": None,
     }
+    assert settings["run"]["protocol_differs_in"] == {}
     assert settings["run"]["method_settings"]["evolution"]["population"] == 50
     assert settings["run"]["view"]["provenance"]["validation_accuracy"]["modelled"] > 0
     summary = json.loads((reference / "summary.json").read_text())
