@@ -11,6 +11,7 @@ from nprep.errors import SettingsError
 from nprep.search.base import Method, SearcherMethod
 from nprep.search.compiled import Oracle, RandomSearch, RegularizedEvolution
 from nprep.search.local_search import LocalSearch
+from nprep.search.successive_halving import Bohb, Hyperband
 
 _SEQUENTIAL: dict[str, Callable[[], Method]] = {
     "random": RandomSearch,
@@ -22,6 +23,8 @@ _SEQUENTIAL: dict[str, Callable[[], Method]] = {
     "local-search": LocalSearch,
     # The plain form of White et al. (2021): one random start, all neighbours.
     "local-search-whole": lambda: LocalSearch("local-search-whole", initial=1, whole=True),
+    "hyperband": Hyperband,
+    "bohb": Bohb,
     "oracle": Oracle,
 }
 
