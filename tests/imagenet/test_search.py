@@ -2,12 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -384,54 +379,3 @@ def test_budget_is_trainings_times_images_over_speed() -> None:
     with pytest.raises(SettingsError, match="images_per_second"):
         format_budget([Stage("x", 1, 1, 0)], 1, 1)
     assert math.isfinite(stage.gpu_hours)
-
-
-_SEARCH_TEXT = (
-    "search --synthetic-data 48 --num-classes 3 --image-size 16 --width 0.05 --depth 1 "
-    "--stem-stride 1 --epochs 3 --batch-size 8 --warmup-epochs 0 --ema 0.9 --workers 0 --threads 1 "
-    "--device cpu --jobs 2 --train-samples 6 --top-k 2 --candidates 50 --checkpoint-steps 2"
-)
-SEARCH = _SEARCH_TEXT.split()
-
-
-def _finished(ledger: Path) -> dict[str, str]:
-    if not ledger.exists():
-        return {}
-    db = sqlite3.connect(ledger)
-    try:
-        return dict(db.execute("SELECT encoding, result FROM trainings WHERE status = 'done'"))
-    except sqlite3.OperationalError:
-        return {}
-    finally:
-        db.close()
-
-
-@pytest.mark.slow
-def test_killed_search_goes_on_and_repeats_no_training(tmp_path: Path) -> None:
-    pytest.importorskip("torchvision", reason="torchvision is not installed")
-    command = [sys.executable, "-m", "nprep.imagenet", *SEARCH, "--output", str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    rng = np.random.default_rng()
-    done: dict[str, str] = {}
-    for wanted in (1, 4):
-        process = subprocess.Popen(
-            [*command, "--resume"], env=environment,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        while len(_finished(tmp_path / "ledger.sqlite")) < wanted and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(rng.uniform(0, 0.5))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        now = _finished(tmp_path / "ledger.sqlite")
-        assert now.items() >= done.items()
-        done = now
-    last = subprocess.run(
-        [*command, "--resume"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert last.returncode == 0, last.stderr
-    final = _finished(tmp_path / "ledger.sqlite")
-    # What was done stayed as it was, results and running times included.
-    assert final.items() >= done.items()
-    assert len(final) == 8
-    assert (tmp_path / "deploy" / "best.torchscript.pt").exists()
