@@ -49,24 +49,22 @@ def draw_new(
             if position >= 0 and not taken[position]:
                 taken[position] = True
                 return bits, position
-    left = 0
-    for position in range(len(taken)):
-        left += np.int64(not taken[position])
+    left = len(taken) - np.sum(taken)
     if left == 0:
         return 0, -1
     place = bounded(state, left)
-    for position in range(len(taken)):
-        if not taken[position]:
+    for row in range(len(taken)):
+        if not taken[row]:
             if place == 0:
-                taken[position] = True
-                bits = embed(
+                taken[row] = True
+                embedded = embed(
                     state,
-                    space.adjacency_bits[position],
-                    space.operations[position],
-                    space.num_vertices[position],
+                    space.adjacency_bits[row],
+                    space.operations[row],
+                    space.num_vertices[row],
                     operations,
                 )
-                return bits, position
+                return embedded, row
             place -= 1
     return 0, -1
 

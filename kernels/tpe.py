@@ -34,7 +34,7 @@ def to_codes(bits: NDArray[np.uint32], operations: NDArray[np.uint8]) -> NDArray
 @kernel
 def from_codes(codes: NDArray[np.uint8], operations: NDArray[np.uint8]) -> Integer:
     """The adjacency bits of a spec with parameters (26,) uint8; ``operations`` (7,) are filled."""
-    bits = 0
+    bits: Integer = 0
     for pair in range(NUM_PAIRS):
         bits |= np.int64(codes[pair]) << pair
     operations[0] = INPUT

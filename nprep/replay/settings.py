@@ -123,9 +123,14 @@ class ReplaySettings:
         return dict(zip(self.methods, methods, strict=True))
 
     def horizon(self, method: Method) -> int:
-        """The number of samples that a trial of ``method`` is charged: N + K or the budget."""
+        """The number of samples that a trial of ``method`` is charged.
+
+        It is N + K for predictors, else the budget, or as much of it as the method takes.
+        """
         train_samples = train_samples_of(method)
-        return train_samples + self.top_k if train_samples else self.samples
+        if train_samples:
+            return train_samples + self.top_k
+        return min(self.samples, getattr(method, "max_samples", self.samples))
 
     def check_view(self, view: View) -> None:
         """Refuses a view that a method or the protocol cannot be used with.

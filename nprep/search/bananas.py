@@ -82,6 +82,7 @@ class Bananas(Preset):
         name: Name of the method.
         initial: Random cells that a trial begins with, by the official sampler of specs.
         batch: Cells trained in a round.
+        max_samples: Samples after which a trial ends, since its rounds get slower and slower.
         members: Perceptrons of the ensemble.
         breeding: How candidates are made.
         perceptron: The perceptrons.
@@ -90,13 +91,14 @@ class Bananas(Preset):
     name: str = "bananas"
     initial: int = 10
     batch: int = 10
+    max_samples: int = 1000
     members: int = 5
     breeding: Breeding = field(default_factory=Breeding)
     perceptron: PerceptronSettings = field(default_factory=PerceptronSettings)
 
     def __post_init__(self) -> None:
         """Refuses settings that make no sense."""
-        for setting in ("initial", "batch", "members"):
+        for setting in ("initial", "batch", "max_samples", "members"):
             if getattr(self, setting) < 1:
                 raise SettingsError(f"{setting} is {getattr(self, setting)}: use at least 1.")
 
@@ -114,7 +116,7 @@ class Bananas(Preset):
         self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
     ) -> Trace:
         draws, networks, sampled = stream(seed, SEARCH_STREAM).spawn(3)
-        evaluator = Evaluator(view, seed, samples, protocol)
+        evaluator = Evaluator(view, seed, min(samples, self.max_samples), protocol)
         archive = Archive(view, evaluator, seed_state(draws))
         state = seed_state(networks)
         rng = np.random.default_rng(sampled)

@@ -342,7 +342,8 @@ class Method(Protocol):
     A method may also have an attribute ``train_samples``: the number N of random cells that it
     trains a predictor with. Its trials are then N + K samples long instead of the budget of the
     sequential methods. An attribute ``budgets`` names the lengths of training in epochs that it
-    asks for, ``(108,)`` if it has none.
+    asks for, ``(108,)`` if it has none. An attribute ``max_samples`` ends its trials after so many
+    samples, for a method whose rounds get slower the more it has seen.
     """
 
     @property

@@ -35,6 +35,7 @@ class Npenas(Preset):
         name: Name of the method.
         initial: Random cells that a trial begins with, by the official sampler of specs.
         batch: Cells trained in a round.
+        max_samples: Samples after which a trial ends, since its rounds get slower and slower.
         breeding: How candidates are made; those beyond ``candidates`` are dropped.
         predictor: Of the graph network.
     """
@@ -42,6 +43,7 @@ class Npenas(Preset):
     name: str = "npenas"
     initial: int = 10
     batch: int = 10
+    max_samples: int = 500
     breeding: Breeding = field(default_factory=lambda: Breeding(parents=50))
     predictor: GcnSettings = field(
         default_factory=lambda: GcnSettings(
@@ -56,7 +58,7 @@ class Npenas(Preset):
 
     def __post_init__(self) -> None:
         """Refuses settings that make no sense."""
-        for setting in ("initial", "batch"):
+        for setting in ("initial", "batch", "max_samples"):
             if getattr(self, setting) < 1:
                 raise SettingsError(f"{setting} is {getattr(self, setting)}: use at least 1.")
 
@@ -74,7 +76,7 @@ class Npenas(Preset):
         self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
     ) -> Trace:
         draws, networks = stream(seed, SEARCH_STREAM).spawn(2)
-        evaluator = Evaluator(view, seed, samples, protocol)
+        evaluator = Evaluator(view, seed, min(samples, self.max_samples), protocol)
         archive = Archive(view, evaluator, seed_state(draws))
         archive.train(archive.draw(self.initial))
         settings = self.predictor.for_samples(samples)

@@ -89,7 +89,7 @@ class Hyperband(Preset):
             for budget in self.budgets[stages - left :]:
                 values = evaluator.query(running.positions, budget)
                 sampler.learn(budget, running.take(slice(len(values))), values)
-                if evaluator.done:
+                if len(values) < len(running):
                     break
                 best = np.argsort(-values, kind="stable")
                 running = running.take(best[: max(1, len(best) // self.eta)])
