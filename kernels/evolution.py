@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels._jit import kernel
+from nprep.kernels._jit import Integer, kernel
 from nprep.kernels.cells import (
     INPUT,
     MAX_VERTICES,
@@ -105,7 +105,7 @@ class Evolution(NamedTuple):
 
 
 @kernel
-def locate(space: Space, bits: int, operations: NDArray[np.uint8]) -> int:
+def locate(space: Space, bits: Integer, operations: NDArray[np.uint8]) -> int:
     """The position of a 7-vertex spec in the view; -1 if it is invalid, -2 if it is outside."""
     validity, key = spec_key(bits, operations, MAX_VERTICES)
     if validity != VALID:
@@ -154,7 +154,7 @@ def embed(
 @kernel
 def draw_spec(
     state: NDArray[np.uint64], space: Space, operations: NDArray[np.uint8]
-) -> tuple[int, int]:
+) -> tuple[Integer, Integer]:
     """A spec of the official sampler that is a cell of the view.
 
     Args:
@@ -175,7 +175,7 @@ def draw_spec(
 @kernel
 def draw_any_spec(
     state: NDArray[np.uint64], space: Space, operations: NDArray[np.uint8]
-) -> tuple[int, int]:
+) -> tuple[Integer, Integer]:
     """A uniformly random matrix and labeling, a cell of the view or none at all.
 
     Args:
@@ -264,7 +264,7 @@ def random_search(
 
 
 @kernel
-def _tournament(
+def tournament(
     state: NDArray[np.uint64],
     values: NDArray[np.float32],
     oldest: int,
@@ -287,6 +287,67 @@ def _tournament(
             best = place
             best_age = drawn[i]
     return best
+
+
+@kernel
+def breed(
+    state: NDArray[np.uint64],
+    space: Space,
+    settings: Evolution,
+    bits: Integer,
+    operations: NDArray[np.uint8],
+    child: NDArray[np.uint8],
+) -> tuple[Integer, Integer]:
+    """A child of a parent.
+
+    Args:
+        state: (4,) uint64 generator state, advanced.
+        space: The view.
+        settings: Of the evolution.
+        bits: The parent's adjacency bits.
+        operations: (7,) uint8; the parent's operations.
+        child: (7,) uint8; receives the child's operations.
+
+    Returns:
+        The child's adjacency bits, and its position in the view; negative if it is no cell of it.
+    """
+    position = _OUTSIDE
+    redraws = 0
+    child_bits = bits
+    while position == _OUTSIDE and redraws < MAX_REDRAWS:
+        if settings.one_parameter:
+            child_bits = mutate_one(state, bits, operations, child)
+        else:
+            child_bits = mutate_notebook(state, bits, operations, settings.rate, child)
+            # This rule always finds its way back.
+            redraws = 0
+        position = locate(space, child_bits, child)
+        redraws += 1
+    return child_bits, position
+
+
+@kernel
+def first_individual(
+    state: NDArray[np.uint64],
+    space: Space,
+    rules: Rules,
+    settings: Evolution,
+    child: NDArray[np.uint8],
+) -> tuple[Integer, Integer]:
+    """A random individual of the first population; arguments and results as of :func:`breed`."""
+    if settings.from_specs:
+        if rules.keep_invalid:
+            return draw_any_spec(state, space, child)
+        return draw_spec(state, space, child)
+    position = bounded(state, len(space.validation))
+    bits = embed(
+        state,
+        space.adjacency_bits[position],
+        space.operations[position],
+        space.num_vertices[position],
+        child,
+    )
+    return bits, position
 
 
 @kernel
@@ -327,34 +388,10 @@ def evolve(
         # The child takes the place of the oldest individual.
         place = born % population
         if born >= population:
-            parent = _tournament(state, values, place, settings.replacement, drawn)
-            position = _OUTSIDE
-            redraws = 0
-            while position == _OUTSIDE and redraws < MAX_REDRAWS:
-                if settings.one_parameter:
-                    bits = mutate_one(state, genes[parent], genotypes[parent], child)
-                else:
-                    bits = mutate_notebook(
-                        state, genes[parent], genotypes[parent], settings.rate, child
-                    )
-                    # This rule always finds its way back.
-                    redraws = 0
-                position = locate(space, bits, child)
-                redraws += 1
-        elif settings.from_specs:
-            if rules.keep_invalid:
-                bits, position = draw_any_spec(state, space, child)
-            else:
-                bits, position = draw_spec(state, space, child)
+            parent = tournament(state, values, place, settings.replacement, drawn)
+            bits, position = breed(state, space, settings, genes[parent], genotypes[parent], child)
         else:
-            position = bounded(state, len(space.validation))
-            bits = embed(
-                state,
-                space.adjacency_bits[position],
-                space.operations[position],
-                space.num_vertices[position],
-                child,
-            )
+            bits, position = first_individual(state, space, rules, settings, child)
         genes[place] = bits
         genotypes[place] = child
         if position < 0:

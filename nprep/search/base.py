@@ -336,6 +336,21 @@ class Evaluator:
         return trace_of(self._view, positions, repeats, epochs if short else None, self._rounds)
 
 
+@dataclass(frozen=True)
+class TimedTrace:
+    """A trial on many machines.
+
+    Attributes:
+        trace: Its queries, in the order of their starts.
+        starts: (S,) float64; when each training starts, in seconds from the trial's beginning.
+        ends: (S,) float64; when it ends.
+    """
+
+    trace: Trace
+    starts: NDArray[np.float64]
+    ends: NDArray[np.float64]
+
+
 class Method(Protocol):
     """A search method with all its settings.
 

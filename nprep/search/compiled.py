@@ -18,6 +18,7 @@ from nprep.search.base import (
     SEARCH_STREAM,
     Preset,
     ReplayProtocol,
+    TimedTrace,
     Trace,
     noise_seed_of,
     stream,
@@ -164,14 +165,7 @@ class RegularizedEvolution(Preset):
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
-        settings = Evolution(
-            self.population,
-            self.tournament,
-            self.replacement,
-            self.mutation == "one",
-            float(self.rate),
-            self.initial == "specs",
-        )
+        settings = self._rules()
 
         def loop(
             state: NDArray[np.uint64],
@@ -183,6 +177,49 @@ class RegularizedEvolution(Preset):
             return evolve(state, space, rules, settings, positions, repeats)
 
         return run_trials(loop, view, seeds, samples, protocol)
+
+    def run_concurrently(
+        self,
+        view: View,
+        seeds: Sequence[np.random.SeedSequence],
+        samples: int,
+        protocol: ReplayProtocol,
+        workers: int,
+    ) -> list[TimedTrace]:
+        """Runs one trial per seed with ``workers`` trainings in flight.
+
+        See :func:`nprep.kernels.concurrency.evolve_concurrently`. With one worker the traces are
+        those of :meth:`run_block`.
+        """
+        # Compiled when a clock is asked for.
+        from nprep.kernels.concurrency import evolve_concurrently
+
+        space = space_of(view)
+        settings = self._rules()
+        timed = []
+        for seed in seeds:
+            state = seed_state(stream(seed, SEARCH_STREAM))
+            rules = rules_of(seed, samples, protocol)
+            positions = np.empty(samples, np.int32)
+            repeats = np.empty(samples, np.uint8)
+            starts, ends = np.empty(samples), np.empty(samples)
+            charged = evolve_concurrently(
+                state, space, rules, settings, workers, positions, repeats, starts, ends
+            )
+            trace = trace_of(view, positions[:charged], repeats[:charged])
+            timed.append(TimedTrace(trace, starts[:charged], ends[:charged]))
+        return timed
+
+    def _rules(self) -> Evolution:
+        """The settings as the kernels take them."""
+        return Evolution(
+            self.population,
+            self.tournament,
+            self.replacement,
+            self.mutation == "one",
+            float(self.rate),
+            self.initial == "specs",
+        )
 
 
 @dataclass(frozen=True)
