@@ -103,7 +103,7 @@ def draw_many_new(
 
 
 @kernel
-def breed(
+def children_of(
     state: NDArray[np.uint64],
     space: Space,
     parent_bits: NDArray[np.uint32],
@@ -210,18 +210,21 @@ def climb(
     whole: bool,
     positions: NDArray[np.int32],
     repeats: NDArray[np.uint8],
+    begins: NDArray[np.bool_],
 ) -> Integer:
     """One trial of local search (White, Nolen and Savani, 2021); no cell is trained twice.
 
     Args:
         state: (4,) uint64 generator state, advanced.
         space: The view.
-        rules: How queries are answered.
+        rules: How queries are answered and charged.
         initial: Random specs of each start, the best of which is where the climb begins.
         whole: Train all neighbours and move to the best of them, if it is better; otherwise move to
             the first that is better.
         positions: (S,) int32; receives the cells trained.
         repeats: (S,) uint8; receives the repeats seen.
+        begins: (S,) bool; receives where rounds of trainings begin that need not wait for one
+            another.
 
     Returns:
         The number of cells trained, at most S; fewer where the view has fewer.
@@ -233,18 +236,20 @@ def climb(
     best_child = np.empty(MAX_VERTICES, np.uint8)
     here_bits = 0
     best_bits = 0
-    spent = 0
-    while spent < len(positions):
+    count = 0
+    seconds = 0.0
+    while True:
         height = -1.0
-        for _ in range(initial):
+        for start in range(initial):
+            if count == len(positions) or seconds >= rules.max_seconds:
+                return count
             bits, position = draw_new(state, space, True, taken, child)
-            if position < 0 or spent == len(positions):
-                return spent
-            counter = spent if rules.per_query else position
-            repeat = draw_repeat(space.validation[position], rules.noise_seed, counter)
-            positions[spent] = position
-            repeats[spent] = repeat
-            spent += 1
+            if position < 0:
+                return count
+            repeat = _train(space, rules, position, count, positions, repeats)
+            begins[count] = start == 0
+            count += 1
+            seconds += space.seconds[position, repeat]
             if space.validation[position, repeat] > height:
                 height = space.validation[position, repeat]
                 here_bits = bits
@@ -252,20 +257,21 @@ def climb(
         improved = True
         while improved:
             improved = False
+            first = True
             shuffle(state, order)
             for number in order:
                 bits = neighbour(here_bits, here, number, child)
                 position = locate(space, bits, child) if bits >= 0 else -1
                 if position < 0 or taken[position]:
                     continue
-                if spent == len(positions):
-                    return spent
+                if count == len(positions) or seconds >= rules.max_seconds:
+                    return count
                 taken[position] = True
-                counter = spent if rules.per_query else position
-                repeat = draw_repeat(space.validation[position], rules.noise_seed, counter)
-                positions[spent] = position
-                repeats[spent] = repeat
-                spent += 1
+                repeat = _train(space, rules, position, count, positions, repeats)
+                begins[count] = first or not whole
+                first = False
+                count += 1
+                seconds += space.seconds[position, repeat]
                 if space.validation[position, repeat] > height:
                     improved = True
                     height = space.validation[position, repeat]
@@ -276,4 +282,20 @@ def climb(
             if improved:
                 here_bits = best_bits
                 here[:] = best_child
-    return spent
+
+
+@kernel
+def _train(
+    space: Space,
+    rules: Rules,
+    position: Integer,
+    count: Integer,
+    positions: NDArray[np.int32],
+    repeats: NDArray[np.uint8],
+) -> Integer:
+    """Trains one more cell, the first time that it is trained, and returns the repeat seen."""
+    counter = count if rules.per_query else position
+    repeat = draw_repeat(space.validation[position], rules.noise_seed, counter)
+    positions[count] = position
+    repeats[count] = repeat
+    return repeat

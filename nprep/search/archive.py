@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.kernels.breeding import breed, draw_many_new
+from nprep.kernels.breeding import children_of, draw_many_new
 from nprep.kernels.cells import MAX_VERTICES
 from nprep.search.base import Evaluator
 from nprep.search.compiled import space_of
@@ -164,7 +164,7 @@ class Archive:
         best = np.argsort(-self.values, kind="stable")[: rules.parents]
         parents = self.genotypes.take(best)
         bred = Genotypes.empty(capacity)
-        found = breed(
+        found = children_of(
             self._state, self._space, parents.bits, parents.operations,
             rules.tries, rules.candidates, rules.edge_rate, rules.operation_rate,
             self._taken, bred.bits, bred.operations, bred.positions,

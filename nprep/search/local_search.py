@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
 from nprep.kernels.breeding import climb
-from nprep.kernels.evolution import Rules, Space
-from nprep.search.base import Preset, ReplayProtocol, Trace
-from nprep.search.compiled import run_trials
+from nprep.kernels.rng import seed_state
+from nprep.search.base import SEARCH_STREAM, Preset, ReplayProtocol, Trace, stream, trace_of
+from nprep.search.compiled import rules_of, space_of
 from nprep.table.view import View
 
 
@@ -53,14 +52,15 @@ class LocalSearch(Preset):
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
-
-        def loop(
-            state: NDArray[np.uint64],
-            space: Space,
-            rules: Rules,
-            positions: NDArray[np.int32],
-            repeats: NDArray[np.uint8],
-        ) -> int:
-            return climb(state, space, rules, self.initial, self.whole, positions, repeats)
-
-        return run_trials(loop, view, seeds, samples, protocol)
+        space = space_of(view)
+        traces = []
+        for seed in seeds:
+            positions = np.empty(samples, np.int32)
+            repeats = np.empty(samples, np.uint8)
+            begins = np.empty(samples, np.bool_)
+            state = seed_state(stream(seed, SEARCH_STREAM))
+            rules = rules_of(seed, samples, protocol)
+            count = climb(state, space, rules, self.initial, self.whole, positions, repeats, begins)
+            rounds = np.flatnonzero(begins[:count]).tolist()
+            traces.append(trace_of(view, positions[:count], repeats[:count], None, rounds))
+        return traces
