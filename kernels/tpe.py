@@ -91,8 +91,8 @@ def propose(
         good_widths: (26,) kernel widths of their density.
         bad: (B, 26) uint8; the bad specs.
         bad_widths: (26,) kernel widths of their density.
-        samples: Number of samples; one that is no new cell of the view is drawn again (1,000
-            times).
+        samples: Number of samples. One that is no new cell of the view is drawn again, up to 1,000
+            times; the samples end with the first for which that is not enough.
         taken: (M,) marks of cells that are not to be proposed.
         operations: (7,) uint8; receives the operations of the proposal.
 
@@ -117,7 +117,7 @@ def propose(
             bits = from_codes(codes, child)
             position = locate(space, bits, child)
         if position < 0 or taken[position]:
-            continue
+            break
         bad_density = density(codes, bad, bad_widths)
         ratio = density(codes, good, good_widths) / max(bad_density, 1e-300)
         if ratio > best:
