@@ -69,9 +69,16 @@ def build(settings: TrainSettings, num_classes: int) -> nn.Module:
     Raises:
         InvalidSpecError: If the architecture is not of its space.
     """
+    model: nn.Module
     if settings.arch.startswith(CELL_PREFIX):
         matrix, operations = parse_cell(settings.arch)
         stem = 128 if settings.width == 1 else round_channels(128 * settings.width)
-        return CellNetwork(matrix, operations, num_classes, stem)
-    space = space_of(settings, num_classes)
-    return MobileNetwork(space, space.parse(settings.arch), settings.dropout)
+        model = CellNetwork(matrix, operations, num_classes, stem)
+    else:
+        space = space_of(settings, num_classes)
+        model = MobileNetwork(space, space.parse(settings.arch), settings.dropout)
+    if settings.bn_momentum:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = settings.bn_momentum
+    return model

@@ -42,8 +42,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         reason = "the disk is full" if full else str(error).splitlines()[0]
         raise RunFolderError(
-            f"{path} cannot be written ({reason}): the one before is untouched; make room or mend "
-            "the folder, then resume the run"
+            f"{path} cannot be written ({reason}): what was there before is untouched; make room "
+            "or mend the folder, then resume the run"
         ) from error
 
 

@@ -102,8 +102,8 @@ class Ledger:
             self._db.executescript(_SCHEMA)
         except sqlite3.Error as error:
             raise RunFolderError(
-                f"study ledger {path} cannot be used ({error}): restore it from a copy, or start "
-                "another study"
+                f"study ledger {path} cannot be used ({error}): make room where the disk is full; "
+                "else restore it from a copy, or start another study"
             ) from error
 
     def close(self) -> None:

@@ -68,6 +68,9 @@ class TrainSettings:
     amp: str = _doc("none", "mixed precision", PRECISIONS)
     channels_last: bool = _doc(False, "memory format of images and weights")
     clip_norm: float = _doc(0.0, "clip the gradient's norm; 0: off")
+    bn_momentum: float = _doc(
+        0.0, "weight of a batch in batch norm's averages; 0: the network's"
+    )
     sync_bn: bool = _doc(False, "batch norm over all processes")
     compile: bool = _doc(False, "torch.compile the model")
     device: str = _doc("auto", "auto, cpu, cuda or cuda:N")
@@ -103,7 +106,7 @@ class TrainSettings:
             self._need(name, getattr(self, name) >= 0, "at least 0")
         for name in ("workers", "max_steps", "overfit_batches", "holdout", "synthetic_data"):
             self._need(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("momentum", "label_smoothing", "dropout", "ema"):
+        for name in ("momentum", "label_smoothing", "dropout", "ema", "bn_momentum"):
             self._need(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         for name in ("crop_scale", "resize_ratio"):
             self._need(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")

@@ -38,6 +38,9 @@ def run_training(
 
     need("torch", "train networks")
     need("torchvision", "train networks")
+    if settings.tensorboard:
+        # Now, not after the first epoch.
+        need("torch.utils.tensorboard", "write TensorBoard events", "tensorboard")
     import torch.distributed as dist
 
     from nprep.imagenet import processes
