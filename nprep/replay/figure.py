@@ -147,7 +147,9 @@ def figure_data(
     for name, series in zip(names, all_series, strict=True):
         middle, low, high = band_of(series, metric, band)
         if series.method == "oracle":
-            oracles.append((name, float(middle[-1])))
+            # Runs on the same view under the same rules have the same oracle, or nearly.
+            if all(abs(value - middle[-1]) > 0.005 for _, value in oracles):
+                oracles.append((name, float(middle[-1])))
             continue
         x = series.samples.astype(np.float64)
         if x_axis == "seconds":

@@ -1,0 +1,1 @@
+"""Single figures of one or several runs: ``python -m nprep.plot --help``."""

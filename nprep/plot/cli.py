@@ -1,0 +1,149 @@
+"""The command line of single figures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from nprep.errors import SettingsError
+from nprep.replay.figure import BANDS, KINDS, X_AXES, figure_data, make_figure, render
+from nprep.replay.folder import write_file
+from nprep.replay.reading import Run, check_comparable, labels_of, read_run
+from nprep.replay.series import METRICS, Series
+
+_TITLES = {
+    "samples": "Samples needed to find a good cell",
+    "seconds": "Training time needed to find a good cell",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong arguments as every other error: in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; see --help.")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="python -m nprep.plot",
+        description="Draws the curves of runs in one figure.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or their curves.csv")
+    parser.add_argument("--x", choices=list(X_AXES), default="samples", help="the x axis")
+    parser.add_argument("--metric", choices=METRICS, default="test", help="the y axis")
+    parser.add_argument(
+        "--band",
+        choices=list(BANDS),
+        default="error",
+        help="around the line: "
+        + "; ".join(f"{name}: {text.lower()}" for name, text in BANDS.items()),
+    )
+    parser.add_argument(
+        "--methods", help="names of those to draw, separated by commas; default: all"
+    )
+    parser.add_argument(
+        "--labels", help="what to call the lines, separated by commas, in their order"
+    )
+    parser.add_argument("--title", help="above the axes")
+    parser.add_argument("--size", default="7.2x4.9", help="width x height in inches")
+    parser.add_argument(
+        "--mixed", action="store_true", help="draw runs under different protocols in one figure"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("curves.png"), help=f"file: .{', .'.join(KINDS)}"
+    )
+    return parser
+
+
+def chosen(
+    runs: Sequence[Run], methods: str | None, labels: str | None
+) -> tuple[list[Series], list[str]]:
+    """The curves to draw and what to call them.
+
+    Args:
+        runs: The runs.
+        methods: Names separated by commas, or None for all.
+        labels: Labels separated by commas, or None.
+
+    Raises:
+        SettingsError: If a method is in no run, or the number of labels is wrong.
+    """
+    everything = [series for run in runs for series in run.series]
+    names = labels_of(runs)
+    if methods is not None:
+        wanted = [name.strip() for name in methods.split(",") if name.strip()]
+        known = {series.method for series in everything}
+        for name in wanted:
+            if name not in known:
+                raise SettingsError(
+                    f"method {name!r} was not run: use some of {', '.join(sorted(known))}."
+                )
+        pairs = [
+            (series, name)
+            for series, name in zip(everything, names, strict=True)
+            if series.method in wanted
+        ]
+        everything, names = [series for series, _ in pairs], [name for _, name in pairs]
+    if labels is not None:
+        given = [label.strip() for label in labels.split(",")]
+        if len(given) != len(names):
+            raise SettingsError(
+                f"there are {len(given)} labels for {len(names)} lines ({', '.join(names)}): give "
+                "one for each."
+            )
+        names = given
+    return everything, names
+
+
+def _size(text: str) -> tuple[float, float]:
+    """Width and height in inches of "7.2x4.9"."""
+    try:
+        width, height = (float(part) for part in text.lower().split("x"))
+    except ValueError:
+        width = height = 0.0
+    if not (2 <= width <= 50 and 2 <= height <= 50):
+        raise SettingsError(f"size is {text!r}: use width x height, 2 to 50 inches, as 7.2x4.9.")
+    return width, height
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The arguments without the program name, or None for those of the process.
+
+    Returns:
+        The exit status.
+    """
+    options = _parser().parse_args(argv)
+    kind = options.out.suffix.lower().lstrip(".")
+    if kind not in KINDS:
+        raise SettingsError(
+            f"{options.out} has no ending that says what to write: use .{', .'.join(KINDS)}."
+        )
+    size = _size(options.size)
+    runs = [read_run(path) for path in options.runs]
+    warnings = check_comparable(runs, options.mixed)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    curves, labels = chosen(runs, options.methods, options.labels)
+    captions = dict.fromkeys(caption for run in runs for caption in run.captions())
+    notes = [
+        line
+        for text in (*warnings, f"{BANDS[options.band]} over trials.", *captions)
+        for line in textwrap.wrap(text, round(18 * size[0]))
+    ]
+    data = figure_data(
+        curves, options.metric, notes, x_axis=options.x, band=options.band, labels=labels
+    )
+    title = _TITLES[options.x] if options.title is None else options.title
+    write_file(options.out, render(make_figure(data, title, size), kind))
+    print(f"wrote {options.out}")
+    return 0

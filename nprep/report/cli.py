@@ -1,0 +1,139 @@
+"""The command line of the report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from nprep import __version__
+from nprep.errors import RunFolderError, SettingsError
+from nprep.replay.figure import BANDS
+from nprep.replay.folder import write_file
+from nprep.replay.reading import Run, read_run
+from nprep.report.html import Section, page, paragraph
+from nprep.report.sections import Context, make_sections, warnings
+from nprep.report.tables import headlines
+
+MAX_REFITS = 1000
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong arguments as every other error: in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; see --help.")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="python -m nprep.report",
+        description="Writes one self-contained page about runs, and its figures as files.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
+    parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page")
+    parser.add_argument(
+        "--table", type=Path, help="the table that was searched, if it is not where it was"
+    )
+    parser.add_argument(
+        "--band", choices=list(BANDS), default="error", help="what is drawn around lines"
+    )
+    parser.add_argument(
+        "--refit",
+        type=int,
+        default=1,
+        metavar="T",
+        help="trials whose predictors are trained again, for what they predict of every cell; 0 "
+        "leaves that out",
+    )
+    parser.add_argument("--no-files", action="store_true", help="write the page alone, no figures")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    return parser
+
+
+def write_report(
+    runs: Sequence[Run], out: Path, context: Context | None = None, files: bool = True
+) -> list[Path]:
+    """Writes the page and its figures.
+
+    Args:
+        runs: Finished runs.
+        out: The page.
+        context: How to make it; None for the defaults.
+        files: Whether to write the figures as files too, into a folder beside the page.
+
+    Returns:
+        All files written, the page first.
+
+    Raises:
+        RunFolderError: If one cannot be written.
+    """
+    sections = make_sections(context or Context(runs))
+    names = ", ".join(run.name for run in runs)
+    intro = [paragraph(sentence, "warning") for sentence in warnings(runs)]
+    for run in runs:
+        found = headlines(run)
+        if found and len(runs) > 1:
+            intro.append(paragraph(f"{run.name}:"))
+        intro += [paragraph(sentence) for sentence in found[:6]]
+    intro += [
+        paragraph(sentence)
+        for sentence in dict.fromkeys(run.modelled() for run in runs)
+        if sentence
+    ]
+    content = page(
+        f"Replay of architecture searches: {names}",
+        intro,
+        sections,
+        f"Written by nprep {__version__}. Accuracies in percent, times in seconds.",
+    )
+    write_file(out, content.encode())
+    return [out, *(_write_pictures(sections, out) if files else [])]
+
+
+def _write_pictures(sections: Sequence[Section], out: Path) -> list[Path]:
+    """Writes the figures of all sections beside the page."""
+    folder = out.with_name(f"{out.stem}-figures")
+    written = []
+    for section in sections:
+        for picture in section.pictures:
+            for kind, content in picture.files.items():
+                path = folder / f"{picture.name}.{kind}"
+                write_file(path, content)
+                written.append(path)
+    return written
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The arguments without the program name, or None for those of the process.
+
+    Returns:
+        The exit status.
+    """
+    options = _parser().parse_args(argv)
+    if not 0 <= options.refit <= MAX_REFITS:
+        raise SettingsError(f"refit is {options.refit}: use a whole number from 0 to {MAX_REFITS}.")
+    if options.out.suffix.lower() not in (".html", ".htm"):
+        raise SettingsError(f"{options.out} is to be a page: give --out a name that ends in .html.")
+    runs = [read_run(path) for path in options.runs]
+    for run, path in zip(runs, options.runs, strict=True):
+        if not run.content or not run.summary:
+            raise RunFolderError(
+                f"{path} is no folder of a run, which the report needs for settings and summary."
+            )
+
+    def say(text: str) -> None:
+        if not options.quiet:
+            print(f"report: {text}", file=sys.stderr, flush=True)
+
+    context = Context(runs, options.table, options.band, options.refit, say)
+    written = write_report(runs, options.out, context, not options.no_files)
+    print(f"wrote {written[0]}" + (f" and {len(written) - 1} figures" if written[1:] else ""))
+    return 0
