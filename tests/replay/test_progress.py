@@ -1,0 +1,169 @@
+"""What a person, or a program, sees while a replay runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from nprep.replay import cli, progress
+from nprep.replay.progress import Progress, State, format_seconds, table_of
+from tests.synthetic import SyntheticSource
+
+ROOT = Path(__file__).parents[2]
+ARGUMENTS = ["--trials", "4", "--samples", "40", "--methods", "random,evolution", "--block", "2"]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_estimates_come_from_each_methods_own_pace() -> None:
+    stream = io.StringIO()
+    shown = Progress({"fast": 10, "slow": 4}, jobs=2, stream=stream)
+    assert shown.remaining() is None
+    shown.add("fast", 5, 5.0)
+    assert shown.remaining() == pytest.approx((5 * 1 + 4 * 1) / 2)
+    shown.add("slow", 1, 20.0)
+    assert shown.remaining() == pytest.approx((5 * 1 + 3 * 20) / 2)
+    shown.add("fast", 5, 5.0, lambda: [93.0, 94.0])
+    shown.add("slow", 3, 60.0, lambda: [94.5])
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "replay: 0/14 trials,   0%"
+    assert lines[-1].startswith("replay: 14/14 trials, 100%, took ")
+    assert lines[-1].endswith("; mean test accuracy (%): fast 93.50, slow 94.50")
+
+
+def test_quiet_shows_nothing_and_asks_for_nothing() -> None:
+    quiet = io.StringIO()
+    shown = Progress({"m": 1}, 1, quiet=True, stream=quiet, mode="json")
+    shown.add("m", 1, 1.0, lambda: pytest.fail("nobody looks"))
+    shown.notice("something")
+    shown.close()
+    assert quiet.getvalue() == ""
+
+
+def test_json_lines_are_json() -> None:
+    stream = io.StringIO()
+    shown = Progress({"a": 2, "b": 1}, 1, stream=stream, mode="json")
+    shown.notice("a worker died")
+    shown.add("a", 2, 1.0, lambda: [90.0, 92.0])
+    shown.add("b", 1, 1.0)
+    shown.close()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["progress", "notice", "progress"]
+    assert lines[0]["seconds_left"] is None
+    assert lines[-1]["done"] == lines[-1]["total"] == 3
+    assert lines[-1]["methods"] == {
+        "a": {"done": 2, "total": 2, "test_mean": 91.0},
+        "b": {"done": 1, "total": 1, "test_mean": None},
+    }
+
+
+def test_live_table_has_a_row_for_each_method() -> None:
+    state = State({"random": 10, "my[bold]:Own": 5}, 1)
+    state.methods["random"].done = 4
+    state.methods["random"].seconds = 2.0
+    state.methods["random"].known = 4
+    state.methods["random"].accuracy = 4 * 93.456
+    stream = io.StringIO()
+    Console(file=stream, width=80, force_terminal=True, color_system=None).print(table_of(state))
+    rows = stream.getvalue().splitlines()
+    assert re.search(r"random .*4/10 +93\.46 +0\.50", rows[1])
+    # A name is text, not markup.
+    assert re.search(r"my\[bold\]:Own .*0/5", rows[2])
+    assert rows[3].startswith("4/15 trials,  27%, about 6 s left")
+    assert all(len(row.rstrip()) <= 80 for row in rows)
+
+
+def test_terminal_without_rich_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    stream = Terminal()
+    shown = Progress({"m": 2}, 1, stream=stream)
+    shown.notice("a worker died")
+    shown.add("m", 2, 1.0)
+    shown.close()
+    assert "a worker died\n" in stream.getvalue()
+    assert "[####################] 2/2 trials, 100%" in stream.getvalue()
+
+
+def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    stream = io.StringIO()
+    shown = Progress({"m": 100}, 1, stream=stream)
+    for _ in range(99):
+        now[0] += 1.0
+        shown.add("m", 1, 1.0)
+    assert len(stream.getvalue().splitlines()) == 1 + 9
+
+
+def test_command_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*ARGUMENTS, "--jobs", "1", "--json", "--out", str(tmp_path / "out")]
+    assert cli.main(arguments, lambda table, view: SyntheticSource()) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    lines = [json.loads(line) for line in captured.out.splitlines()]
+    assert [line["event"] for line in lines[-2:]] == ["progress", "summary"]
+    stored = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert lines[-1]["summary"] == stored
+    assert str(tmp_path / "out" / "curves.csv") in lines[-1]["files"]
+    # What trials end with, over all of them, is what the summary has.
+    for name, method in lines[-2]["methods"].items():
+        assert method["test_mean"] == pytest.approx(stored["methods"][name]["final"]["test_mean"])
+
+
+def test_quiet_json_is_the_result_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*ARGUMENTS, "--jobs", "1", "--json", "--quiet", "--out", str(tmp_path / "out")]
+    assert cli.main(arguments, lambda table, view: SyntheticSource()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["summary"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_live_view_on_a_real_terminal(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "tests.replay.run_synthetic", *ARGUMENTS]
+    process = subprocess.Popen(
+        [*command, "--jobs", "1", "--out", str(tmp_path / "out")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"},
+    )
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(ours, 65536)
+        except OSError:  # The other end is closed.
+            break
+        if not chunk:
+            break
+        seen += chunk
+    os.close(ours)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", seen).decode()
+    assert "test % so far" in text
+    assert re.search(r"evolution .*4/4 +\d\d\.\d\d", text)
+    assert "8/8 trials, 100%, took" in text
+    # The cursor is given back.
+    assert seen.rstrip().endswith(b"\x1b[?25h")
+
+
+def test_durations_are_readable() -> None:
+    assert format_seconds(3.6) == "4 s"
+    assert format_seconds(125) == "2 min 05 s"
+    assert format_seconds(11220) == "3 h 07 min"
