@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import TableError
-from nprep.table.schema import BUDGETS, FORMAT, METRICS, REPEATS, SCHEMA_VERSION, STAGES
+from nprep.kernels.cells import MAX_VERTICES
+from nprep.table._seal import BrokenSealError, Piece, contiguous_datasets, read_seal
+from nprep.table.schema import BUDGETS, FORMAT, METRICS, REPEATS, SCHEMA_VERSION, STAGES, Metric
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _REBUILD = "build it again with python -m nprep.table build"
@@ -27,6 +31,101 @@ _CELLS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
     "trainable_parameters": (np.int32, ()),
 }
 _INDEX: dict[str, type[np.generic]] = {"slot_keys": np.uint64, "slot_rows": np.int32}
+
+# Codes of operations: 3x3, 1x1, pooling, input, output; and none.
+_LAST_OPERATION = 4
+_NO_VERTEX = 255
+_PAIRS = MAX_VERTICES * (MAX_VERTICES - 1) // 2
+
+
+class SealedArrays(Mapping[str, NDArray[Any]]):
+    """Mapped arrays by their paths inside the file, compared with their checksums at first use."""
+
+    def __init__(
+        self, path: Path, arrays: dict[str, NDArray[Any]], pieces: dict[str, Piece]
+    ) -> None:
+        """Compares nothing yet.
+
+        Args:
+            path: The file, for messages.
+            arrays: The mapped arrays.
+            pieces: Of the file's seal.
+        """
+        self._path = path
+        self.unchecked = arrays
+        self._pending = {
+            name: pieces[name].checksum for name, array in arrays.items() if array.size
+        }
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """The array.
+
+        Raises:
+            TableError: If its bytes are not those that were written.
+        """
+        array = self.unchecked[name]
+        checksum = self._pending.get(name)
+        if checksum is not None:
+            if zlib.crc32(array.data) != checksum:
+                raise TableError(
+                    f"{self._path} is damaged: the checksum of its dataset {name} differs; copy "
+                    f"the whole file again or {_REBUILD}."
+                )
+            # Another thread may have been here too.
+            self._pending.pop(name, None)
+        return array
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such an array, which is not compared."""
+        return name in self.unchecked
+
+    def __iter__(self) -> Iterator[str]:
+        """The paths."""
+        return iter(self.unchecked)
+
+    def __len__(self) -> int:
+        """The number of arrays."""
+        return len(self.unchecked)
+
+
+class SealedMetrics(Mapping[tuple[str, str], Metric]):
+    """The metrics of a file by stage and name, compared with their checksums at first use."""
+
+    def __init__(self, arrays: SealedArrays, kind: str) -> None:
+        """Compares nothing yet.
+
+        Args:
+            arrays: Of the file.
+            kind: "metrics" or "means".
+        """
+        self._arrays = arrays
+        self._names = {
+            (stage, name): f"{kind}/{stage}/{name}"
+            for stage in STAGES
+            for name in METRICS
+            if f"{kind}/{stage}/{name}" in arrays
+        }
+
+    def __getitem__(self, key: tuple[str, str]) -> Metric:
+        """The metric.
+
+        Raises:
+            TableError: If its bytes are not those that were written.
+        """
+        name = self._names[key]
+        return Metric(self._arrays[name], self._arrays[f"{name}_provenance"])
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is such a metric, which is not compared."""
+        return key in self._names
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Stages and names."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """The number of metrics."""
+        return len(self._names)
 
 
 @dataclass(frozen=True)
@@ -43,7 +142,7 @@ class MappedFile:
 
     attributes: dict[str, Any]
     sources: dict[str, dict[str, Any]]
-    arrays: dict[str, NDArray[Any]]
+    arrays: SealedArrays
     digests: dict[str, str]
 
 
@@ -54,11 +153,12 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _map(path: Path, name: str, dataset: Any, size: int) -> NDArray[Any]:
+def _map(path: Path, name: str, dataset: Any, size: int, piece: Piece | None) -> NDArray[Any]:
     """Maps one dataset.
 
     Raises:
-        TableError: If it is not one contiguous piece that lies inside the file.
+        TableError: If it is not one contiguous piece that lies inside the file, where its checksum
+            was taken.
     """
     offset = dataset.id.get_offset()
     contiguous = dataset.chunks is None and dataset.id.get_create_plist().get_nfilters() == 0
@@ -73,6 +173,11 @@ def _map(path: Path, name: str, dataset: Any, size: int) -> NDArray[Any]:
         raise TableError(
             f"{path} is truncated: its dataset {name} ends beyond the {size} bytes of the file; "
             "copy the whole file again or " + _REBUILD + "."
+        )
+    if piece is None or (piece.offset, piece.size) != (offset, dataset.nbytes):
+        raise TableError(
+            f"{path} is damaged: its dataset {name} is not where its checksum was taken; "
+            f"{_REBUILD}."
         )
     # Copy-on-write: the arrays count as writable, for which alone the kernels are compiled.
     mapped = np.memmap(path, dataset.dtype, mode="c", offset=offset, shape=dataset.shape)
@@ -104,8 +209,10 @@ def _check_attributes(path: Path, attributes: dict[str, Any]) -> None:
             raise TableError(f"{path} is damaged: it lacks the attribute {name}; {_REBUILD}.")
 
 
-def _check_arrays(path: Path, attributes: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+def _check_arrays(path: Path, attributes: dict[str, Any], sealed: SealedArrays) -> None:
     rows = attributes["rows"]
+    # Types and shapes are known from metadata, which have been compared with their checksum.
+    arrays = sealed.unchecked
     for name, (dtype, rest) in _CELLS.items():
         if f"cells/{name}" not in arrays:
             raise TableError(f"{path} is damaged: it lacks the dataset cells/{name}; {_REBUILD}.")
@@ -134,6 +241,27 @@ def _check_arrays(path: Path, attributes: dict[str, Any], arrays: dict[str, NDAr
                     _expect(
                         path, f"{name}_provenance", arrays[f"{name}_provenance"], np.uint8, shape
                     )
+    _check_content(path, rows, sealed)
+
+
+def _check_content(path: Path, rows: int, arrays: SealedArrays) -> None:
+    """Refuses cells and an index that would lead kernels astray, which don't look out for them."""
+    slot_rows, slot_keys = arrays["index/slot_rows"], arrays["index/slot_keys"]
+    operations, vertices = arrays["cells/operations"], arrays["cells/num_vertices"]
+    if rows and not (
+        # Else the search for an absent key would go round for ever.
+        (slot_keys == 0).any()
+        and slot_rows.min() >= -1
+        and slot_rows.max() < rows
+        and ((operations <= _LAST_OPERATION) | (operations == _NO_VERTEX)).all()
+        and vertices.min() >= 2
+        and vertices.max() <= MAX_VERTICES
+        and arrays["cells/adjacency_bits"].max() < 1 << _PAIRS
+    ):
+        raise TableError(
+            f"{path} is damaged: its cells or its index are none that could have been written; "
+            f"{_REBUILD}."
+        )
 
 
 def map_file(path: Path) -> MappedFile:
@@ -141,7 +269,7 @@ def map_file(path: Path) -> MappedFile:
 
     Raises:
         TableError: If it is missing, unreadable, foreign, truncated, of another schema version or
-            damaged in its structure (damaged values are found by ``check`` alone).
+            damaged; damaged values of a metric are found when they are first asked for.
     """
     try:
         size = os.stat(path).st_size
@@ -157,26 +285,31 @@ def map_file(path: Path) -> MappedFile:
         what = "empty" if size == 0 else "no HDF5 file"
         raise TableError(f"{path} is {what}, so no nprep table: {_REBUILD}.")
     try:
+        pieces = read_seal(path)
+    except (BrokenSealError, OSError) as error:
+        raise TableError(
+            f"{path} is no nprep table, or is truncated or damaged: it {error}; copy the whole "
+            f"file again or {_REBUILD}."
+        ) from error
+    try:
         with h5py.File(path, "r") as file:
             attributes = {name: _plain(value) for name, value in file.attrs.items()}
             _check_attributes(path, attributes)
-            datasets: dict[str, Any] = {}
-
-            def visit(name: str, item: Any) -> None:
-                if isinstance(item, h5py.Dataset):
-                    datasets[name] = item
-
-            file.visititems(visit)
-            arrays = {name: _map(path, name, item, size) for name, item in datasets.items()}
+            datasets = contiguous_datasets(file)
+            arrays = {
+                name: _map(path, name, item, size, pieces.get(name))
+                for name, item in datasets.items()
+            }
             digests = {name: str(item.attrs.get("blake2b", "")) for name, item in datasets.items()}
             sources = {
                 name: {key: _plain(value) for key, value in group.attrs.items()}
                 for name, group in file.get("sources", {}).items()
             }
-    except (OSError, RuntimeError, KeyError, ValueError, UnicodeDecodeError) as error:
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
         raise TableError(
             f"{path} is truncated or damaged ({' '.join(str(error).split())}): copy the whole file "
             f"again or {_REBUILD}."
         ) from error
-    _check_arrays(path, attributes, arrays)
-    return MappedFile(attributes, sources, arrays, digests)
+    sealed = SealedArrays(path, arrays, pieces)
+    _check_arrays(path, attributes, sealed)
+    return MappedFile(attributes, sources, sealed, digests)

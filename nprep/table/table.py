@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +16,13 @@ from nprep.errors import InvalidSpecError, MissingValueError, SettingsError, Tab
 from nprep.kernels.lookup import KeyIndex
 from nprep.space import CellBatch, Spec, cells_from_specs, find_rows, parse_hash
 from nprep.table._hashes import find_hashes, first_rows
-from nprep.table._mapping import map_file
+from nprep.table._mapping import SealedMetrics, map_file
 from nprep.table.clock import Clock
 from nprep.table.schema import (
     BUDGETS,
     METRICS,
     PROVENANCE_NAMES,
     REPEATS,
-    STAGES,
     UNITS,
     Metric,
     Provenance,
@@ -111,33 +111,26 @@ class Table:
     key: NDArray[np.uint64]
     trainable_parameters: NDArray[np.int32]
     index: KeyIndex
-    metrics: dict[tuple[str, str], Metric]
-    means: dict[tuple[str, str], Metric]
+    metrics: Mapping[tuple[str, str], Metric]
+    means: Mapping[tuple[str, str], Metric]
     views: dict[str, str]
     digests: dict[str, str] = field(repr=False)
-    arrays: dict[str, NDArray[Any]] = field(repr=False)
+    arrays: Mapping[str, NDArray[Any]] = field(repr=False)
     _starts: list[NDArray[np.int32]] = field(default_factory=list, repr=False)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Table:
-        """Opens a table in milliseconds: nothing is read before it is used.
+        """Opens a table in milliseconds.
+
+        Cells, keys and index are compared with their checksums here, the values of a metric when
+        they are first asked for: what is handed out is what was written.
 
         Raises:
-            TableError: If the file is no table that this version can read.
+            TableError: If the file is no table that this version can read, or is damaged.
         """
         where = Path(path)
         mapped = map_file(where)
         arrays = mapped.arrays
-
-        def collect(kind: str) -> dict[tuple[str, str], Metric]:
-            return {
-                (stage, name): Metric(
-                    arrays[f"{kind}/{stage}/{name}"], arrays[f"{kind}/{stage}/{name}_provenance"]
-                )
-                for stage in STAGES
-                for name in METRICS
-                if f"{kind}/{stage}/{name}" in arrays
-            }
 
         return cls(
             path=where,
@@ -152,8 +145,8 @@ class Table:
             key=arrays["cells/key"],
             trainable_parameters=arrays["cells/trainable_parameters"],
             index=KeyIndex(arrays["index/slot_keys"], arrays["index/slot_rows"]),
-            metrics=collect("metrics"),
-            means=collect("means"),
+            metrics=SealedMetrics(arrays, "metrics"),
+            means=SealedMetrics(arrays, "means"),
             views=json.loads(mapped.attributes["views"]),
             digests=mapped.digests,
             arrays=arrays,

@@ -19,6 +19,7 @@ import nprep
 from nprep.errors import TableError
 from nprep.kernels.lookup import KeyIndex
 from nprep.space import OPERATION_NAMES, cell_keys
+from nprep.table._seal import seal
 from nprep.table.schema import (
     BUDGETS,
     FORMAT,
@@ -170,6 +171,7 @@ def write_table(path: Path, content: Content) -> None:
                         "format": FORMAT,
                     }
                 )
+            seal(temporary)
         except OSError as error:
             raise TableError(
                 f"{path} can't be written ({error}): free some disk space or name another file."

@@ -11,6 +11,7 @@ import pytest
 
 from nprep.errors import TableError
 from nprep.space import cell_keys
+from nprep.table._seal import seal
 from nprep.table.cli import main
 from nprep.table.schema import Content, Metric
 from nprep.table.table import Table
@@ -99,6 +100,9 @@ def test_a_folder_that_does_not_exist(content: Content, tmp_path: Path) -> None:
         write_table(tmp_path / "missing" / "table.h5", content)
 
 
+# What follows is sealed again: the reader's second line, for files that were written wrong.
+
+
 def _damage_attribute(name: str, value: object) -> object:
     def damage(path: Path) -> None:
         with h5py.File(path, "r+") as file:
@@ -106,6 +110,7 @@ def _damage_attribute(name: str, value: object) -> object:
                 del file.attrs[name]
             else:
                 file.attrs[name] = value
+        seal(path)
 
     return damage
 
@@ -123,6 +128,7 @@ def _replace_dataset(name: str, **options: object) -> object:
                 file.create_dataset(name, data=array.astype(options["dtype"]))
             else:
                 file.create_dataset(name, data=array, **options)
+        seal(path)
 
     return damage
 
@@ -144,6 +150,38 @@ def _foreign(path: Path) -> None:
         file["metrics"] = np.zeros(3)
 
 
+def _sealed(foreign: object) -> object:
+    def damage(path: Path) -> None:
+        foreign(path)  # type: ignore[operator]
+        seal(path)
+
+    return damage
+
+
+def _flip_bits(path: Path, place: int, bits: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= bits
+    path.write_bytes(data)
+
+
+def _flip(place: int) -> object:
+    return lambda path: _flip_bits(path, place, 1)
+
+
+def _change_with_h5py(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs["source"] = "somebody else"
+
+
+def _fill(name: str, value: int) -> object:
+    def damage(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            file[name][...] = value
+        seal(path)
+
+    return damage
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -155,6 +193,16 @@ def _foreign(path: Path) -> None:
         pytest.param(_cut(0.5), "truncated", id="cut in half"),
         pytest.param(_cut(0.999), "truncated", id="cut at the end"),
         pytest.param(_foreign, "no nprep table", id="foreign"),
+        pytest.param(_sealed(_foreign), "no nprep table", id="foreign and sealed"),
+        pytest.param(_change_with_h5py, "does not end with", id="changed by another program"),
+        pytest.param(_flip(-1), "does not end with", id="magic"),
+        pytest.param(_flip(-20), "damaged checksums", id="footer"),
+        pytest.param(_flip(-100), "damaged checksums", id="directory"),
+        pytest.param(_flip(100), "damaged metadata", id="metadata"),
+        pytest.param(_fill("index/slot_keys", 1), "none that could", id="full index"),
+        pytest.param(_fill("index/slot_rows", 10**6), "none that could", id="rows of the index"),
+        pytest.param(_fill("cells/operations", 77), "none that could", id="operations"),
+        pytest.param(_fill("cells/num_vertices", 9), "none that could", id="vertices"),
         pytest.param(_damage_attribute("format", None), "no nprep table", id="no format"),
         pytest.param(_damage_attribute("schema_version", 99), "version 99", id="later version"),
         pytest.param(_damage_attribute("views", None), "attribute views", id="no views"),
@@ -226,11 +274,11 @@ def test_check_finds_a_flipped_byte(
             place += 12
         elif dataset.startswith("metrics") and "provenance" not in dataset:
             place += 24
-    with open(copy, "r+b") as stream:
-        stream.seek(place)
-        byte = stream.read(1)[0]
-        stream.seek(place)
-        stream.write(bytes([byte ^ 0x40]))
+    _flip_bits(copy, place, 0x40)
+    with pytest.raises(TableError, match="damaged"):
+        list(Table.open(copy).arrays.values())
+    # As if it had been written so.
+    seal(copy)
     capsys.readouterr()
     assert main(["check", str(copy)]) == 1
     out = capsys.readouterr().out
