@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import socket
 import time
 import warnings
 from collections import Counter, deque
@@ -31,6 +33,7 @@ MAX_LOSSES = 5
 # Blocks submitted for each place in the cluster: one at work, one that waits for it.
 AHEAD = 2
 _LOOK_EVERY_SECONDS = 5.0
+_KNOCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,19 @@ def _need_ray() -> Any:
     return ray
 
 
+def _knock(address: str) -> None:
+    """Finds out whether anything listens, which Ray itself takes minutes to find out.
+
+    Raises:
+        OSError: If nothing does.
+        ValueError: If it is no address.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError("an address is HOST:PORT, auto or local")
+    socket.create_connection((host, int(port)), _KNOCK_SECONDS).close()
+
+
 class RayEngine:
     """Blocks as Ray tasks (see :class:`nprep.replay.workers.Engine`); close it in the end."""
 
@@ -146,7 +162,11 @@ class RayEngine:
 
     def _join(self, address: str, jobs: int | None) -> None:
         local = address == "local"
+        if address == "auto":
+            address = os.environ.get("RAY_ADDRESS") or "auto"
         try:
+            if address not in ("auto", "local"):
+                _knock(address)
             with warnings.catch_warnings():
                 # Ray announces its own future here.
                 warnings.simplefilter("ignore")
