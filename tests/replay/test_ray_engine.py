@@ -1,0 +1,217 @@
+"""Replays on a real Ray cluster of two nodes: losses cost no trial and change no byte."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nprep.errors import MissingDependencyError, NprepError, SettingsError
+from nprep.replay import ray_engine
+from nprep.replay.engine import blocks_of, run_replay
+from nprep.replay.ray_engine import RayEngine
+from nprep.replay.settings import ReplaySettings
+from tests.synthetic import SyntheticSource
+
+# Ray leaves sockets and log files to the interpreter's exit, and warns of its own future.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+ROOT = Path(__file__).parents[2]
+HERE = "tests.replay.run_synthetic"
+SETTINGS = ReplaySettings(
+    methods=(f"{HERE}:Slow", "evolution", f"{HERE}:Predictor"),
+    trials=6,
+    samples=60,
+    train_samples=20,
+    top_k=30,
+    block=1,
+    bootstrap=20,
+)
+
+
+def test_missing_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'nprep\[ray\]'"):
+        RayEngine("auto")
+
+
+@dataclasses.dataclass
+class Running:
+    """The cluster and the folder in which its workers leave their process numbers."""
+
+    cluster: Any
+    pids: Path
+
+    def workers(self) -> dict[int, int]:
+        """Workers that are at work now, each with the process of its node."""
+        found = {}
+        for path in self.pids.iterdir():
+            try:
+                stat = Path(f"/proc/{path.name}/stat").read_text().rsplit(")", 1)[1].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            found[int(path.name)] = int(stat[1])
+        return found
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reference") / "out"
+    run_replay(SETTINGS, SyntheticSource(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    pytest.importorskip("ray", reason="ray is not installed")
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("needs /proc")
+    from ray.cluster_utils import Cluster
+
+    pids = tmp_path_factory.mktemp("pids")
+    with pytest.MonkeyPatch.context() as patch:
+        # Nodes hand their environment down to their workers.
+        patch.setenv("NPREP_TEST_PIDS", str(pids))
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        try:
+            cluster.add_node(num_cpus=1)
+            cluster.wait_for_nodes()
+            yield Running(cluster, pids)
+        finally:
+            cluster.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _no_old_pids(request: pytest.FixtureRequest) -> None:
+    if "running" in request.fixturenames:
+        for path in request.getfixturevalue("running").pids.iterdir():
+            path.unlink()
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.02)
+
+
+def during(action: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=action)
+    thread.start()
+    return thread
+
+
+def test_a_cluster_gives_the_bytes_of_a_local_run(
+    running: Running, reference: Path, tmp_path: Path
+) -> None:
+    with RayEngine(running.cluster.address) as engine:
+        assert engine.workers == 2
+        run_replay(SETTINGS, SyntheticSource(), tmp_path / "out", engine=engine)
+        assert len(set(running.workers().values())) == 2
+    assert everything(tmp_path / "out") == everything(reference)
+
+
+def test_a_killed_worker_costs_nothing(
+    running: Running, reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed = []
+
+    def kill() -> None:
+        wait_until(lambda: running.workers(), "a worker")
+        time.sleep(0.1)  # It sleeps for longer.
+        killed.extend(running.workers())
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+
+    with RayEngine(running.cluster.address) as engine:
+        thread = during(kill)
+        run_replay(SETTINGS, SyntheticSource(), tmp_path / "out", engine=engine, quiet=False)
+        thread.join()
+    assert killed
+    assert "which starts again" in capsys.readouterr().err
+    assert everything(tmp_path / "out") == everything(reference)
+
+
+def test_a_driver_that_was_killed_is_resumed(
+    running: Running, reference: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    arguments = ["--methods", ",".join(SETTINGS.methods), "--trials", "6", "--samples", "60"]
+    arguments += ["--train-samples", "20", "--top-k", "30", "--block", "1", "--bootstrap", "20"]
+    arguments += ["--engine", "ray", "--address", running.cluster.address, "--out", str(folder)]
+    command = [sys.executable, "-m", HERE, *arguments]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_until(lambda: len(list(folder.glob("trials/*/*.npz"))) >= 2, "two blocks")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = len(list(folder.glob("trials/*/*.npz")))
+    assert finished < len(blocks_of(SETTINGS))
+    again = subprocess.run(
+        [*command, "--resume"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert again.returncode == 0, again.stderr
+    assert f"/{len(blocks_of(SETTINGS)) - finished} trials" in again.stderr
+    assert everything(folder) == everything(reference)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "host:99999"])
+def test_no_cluster_is_told(address: str) -> None:
+    pytest.importorskip("ray", reason="ray is not installed")
+    with pytest.raises(SettingsError, match="no Ray cluster answers"):
+        RayEngine(address)
+
+
+def test_what_can_never_run_is_told(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_engine, "MAX_LOSSES", 1)
+    with pytest.raises(SettingsError, match=r"no node of the Ray cluster .* has 1 CPUs and 1 GPUs"):
+        RayEngine(running.cluster.address, gpus=1)
+    with pytest.raises(SettingsError, match="more than 0 CPUs"):
+        RayEngine(running.cluster.address, cpus=0)
+    with RayEngine(running.cluster.address) as engine:
+        for name, expected in (("Crash", "2 times"), ("Silent", "0 traces")):
+            settings = dataclasses.replace(SETTINGS, methods=(f"{HERE}:{name}",), trials=2)
+            with pytest.raises(NprepError, match=expected):
+                run_replay(settings, SyntheticSource(), tmp_path / name, engine=engine)
+            assert not (tmp_path / name).exists()
+
+
+# The last one, for the cluster is smaller after it.
+def test_a_lost_node_costs_nothing(running: Running, reference: Path, tmp_path: Path) -> None:
+    node = running.cluster.list_all_nodes()[-1]
+    lost = []
+
+    def lose() -> None:
+        wait_until(lambda: len(set(running.workers().values())) == 2, "work on both nodes")
+        lost.append(len(list(tmp_path.glob("out/trials/*/*.npz"))))
+        running.cluster.remove_node(node, allow_graceful=False)
+
+    with RayEngine(running.cluster.address) as engine:
+        thread = during(lose)
+        run_replay(SETTINGS, SyntheticSource(), tmp_path / "out", engine=engine)
+        thread.join()
+        wait_until(lambda: engine.workers == 1, "the news of the loss")
+    assert lost[0] < len(blocks_of(SETTINGS))
+    assert everything(tmp_path / "out") == everything(reference)
