@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import json
 import os
 import shlex
 import sys
@@ -83,6 +84,11 @@ def _parser() -> _Parser:
         "--gpus-per-task", type=float, default=0.0, metavar="G", help="GPUs of a block, with ray"
     )
     how.add_argument("--quiet", action="store_true", help="no progress, no table of results")
+    how.add_argument(
+        "--json",
+        action="store_true",
+        help="progress and results as lines of JSON on standard output, for programs",
+    )
     return parser
 
 
@@ -148,6 +154,7 @@ def main(
     # After the settings are known to be sound, since this compiles or loads kernels.
     from nprep.replay.engine import run_replay, run_shard
 
+    mode = "json" if options.json else "person"
     try:
         with _engine(options) as engine:
             if shard is not None:
@@ -159,8 +166,13 @@ def main(
                     resume=options.resume,
                     quiet=options.quiet,
                     engine=engine,
+                    progress_mode=mode,
                 )
-                if not options.quiet:
+                if options.json:
+                    _say_json(
+                        "shard", shard=shard.to_json(), folder=str(options.out), blocks=len(blocks)
+                    )
+                elif not options.quiet:
                     print(
                         f"shard {shard}: {sum(block.count for block in blocks)} trials are in "
                         f"{options.out}; when all are done: python -m nprep.replay merge FOLDERS "
@@ -174,14 +186,27 @@ def main(
                 resume=options.resume,
                 quiet=options.quiet,
                 engine=engine,
+                progress_mode=mode,
             )
     except KeyboardInterrupt:
         if any(options.out.glob("trials/*/*.npz")):
             again = given if options.resume else [*given, "--resume"]
             print(f"to continue: python -m nprep.replay {shlex.join(again)}", file=sys.stderr)
         raise
-    _show(replay, options.quiet)
+    if options.json:
+        files = [str(path) for path in replay.files]
+        _say_json("summary", folder=str(replay.folder), files=files, summary=replay.summary)
+    else:
+        _show(replay, options.quiet)
     return 0
+
+
+def _say_json(event: str, **content: object) -> None:
+    """Prints a line of JSON."""
+    from nprep.replay.folder import to_json
+
+    # Through the one place that knows what JSON lacks.
+    print(json.dumps(json.loads(to_json({"event": event, **content}))), flush=True)
 
 
 @contextlib.contextmanager
@@ -205,7 +230,7 @@ def _engine(options: argparse.Namespace) -> Iterator[Engine]:
 
 def _show(replay: Replay, quiet: bool) -> None:
     """Prints the main results."""
-    from nprep.replay.summary import to_text
+    from nprep.replay.text import to_text
 
     if not quiet:
         print(to_text(replay.summary))

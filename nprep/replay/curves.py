@@ -16,6 +16,8 @@ from nprep.table.view import FULL_EPOCHS, View
 
 KEY_SAMPLES = (50, 100, 150, 172, 219, 300, 403, 500, 1000, 2000, 5000, 10_000)
 
+METRICS = ("validation", "test")
+
 _POINTS_PER_DECADE = 50
 
 CSV_COLUMNS = (
@@ -49,6 +51,8 @@ class Curves:
         queries: (T, L) int32; the number of trainings charged, or None where it is the number of
             samples. A training of fewer than 108 epochs is less than a sample.
         epochs: (T, L) int32; their epochs, or None where it is 108 times the samples.
+        axis: (L,) float64, ascending; the times in seconds that the columns stand for, or None
+            where they stand for numbers of samples.
     """
 
     method: str
@@ -59,10 +63,18 @@ class Curves:
     seconds: NDArray[np.float64]
     queries: NDArray[np.int32] | None = None
     epochs: NDArray[np.int32] | None = None
+    axis: NDArray[np.float64] | None = None
 
-    def column(self, samples: int) -> int:
-        """The index of the state after ``samples`` samples, at most the horizon."""
-        return min(samples, self.validation.shape[1]) - 1
+    def column(self, cost: float) -> int:
+        """The index of the state after so many samples, or seconds; the last of those beyond."""
+        if self.axis is not None:
+            return max(0, int(np.searchsorted(self.axis, cost, side="right")) - 1)
+        return min(int(cost), self.validation.shape[1]) - 1
+
+    @property
+    def end(self) -> float:
+        """The largest number of samples, or seconds."""
+        return float(self.horizon if self.axis is None else self.axis[-1])
 
     def metric(self, name: str) -> NDArray[np.float64]:
         """The curves of "validation" or "test"."""
@@ -94,7 +106,7 @@ def curves_of(
     """
     protocol = protocol or ReplayProtocol()
     positions, repeats = results.positions, results.repeats
-    values, times = _seen(results, view)
+    values, times = queries_seen(results, view)
     best = np.maximum.accumulate(values, axis=1)
     improves = np.empty(values.shape, bool)
     improves[:, 0] = True
@@ -102,10 +114,8 @@ def curves_of(
     steps = np.arange(values.shape[1], dtype=np.int32)
     incumbent = np.maximum.accumulate(np.where(improves, steps, np.int32(0)), axis=1)
     deployed = np.take_along_axis(positions, incumbent, axis=1)
-    if protocol.report == "run" and view.test_runs is not None:
-        test = view.test_runs[deployed, np.take_along_axis(repeats, incumbent, axis=1)]
-    else:
-        test = view.test[deployed]
+    seen = np.take_along_axis(repeats, incumbent, axis=1)
+    test = tested(view, protocol, deployed, seen)
     charged = steps[None, :] < results.lengths[:, None]
     seconds = np.cumsum(np.where(charged, times, np.float32(0)), axis=1, dtype=np.float64)
     if protocol.seconds is not None and method != "oracle":
@@ -133,7 +143,7 @@ def curves_of(
     )
 
 
-def _seen(results: Results, view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def queries_seen(results: Results, view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The validation accuracy and the training time of each query, both (T, S)."""
     positions, repeats = results.positions, results.repeats
     values = view.validation[positions, repeats]
@@ -145,6 +155,25 @@ def _seen(results: Results, view: View) -> tuple[NDArray[np.float32], NDArray[np
             values[short] = fidelity.validation[at]
             times[short] = fidelity.training_seconds[at]
     return values, times
+
+
+def tested(
+    view: View,
+    protocol: ReplayProtocol,
+    positions: NDArray[np.int32],
+    repeats: NDArray[np.uint8],
+) -> NDArray[np.float32]:
+    """The test accuracy that a protocol reports of trainings, in [0, 1].
+
+    Args:
+        view: The cells.
+        protocol: The rules.
+        positions: Cells, of any shape.
+        repeats: The runs that the search saw, of the same shape.
+    """
+    if protocol.report == "run" and view.test_runs is not None:
+        return view.test_runs[positions, repeats]
+    return view.test[positions]
 
 
 def _after_samples(spent: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.int32]:

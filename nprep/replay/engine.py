@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import platform
-import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 
 from nprep import __version__
 from nprep.errors import RunFolderError
+from nprep.replay.clock import all_by_training_time, clock_csv, seconds_csv, timeline
 from nprep.replay.curves import Curves, curve_rows, curves_of, to_csv
 from nprep.replay.figure import BANDS, figure_data, save_figure
 from nprep.replay.folder import (
@@ -31,9 +32,15 @@ from nprep.replay.folder import (
 )
 from nprep.replay.progress import Progress
 from nprep.replay.protocols import in_words, label
-from nprep.replay.settings import ReplaySettings, ViewSource, train_samples_of, view_digest
+from nprep.replay.settings import (
+    ReplaySettings,
+    ViewSource,
+    is_timed,
+    train_samples_of,
+    view_digest,
+)
 from nprep.replay.shard import Shard
-from nprep.replay.summary import summarize
+from nprep.replay.summary import best_of, summarize
 from nprep.replay.workers import Engine, LocalEngine, Work, load_view
 from nprep.search.base import Method
 from nprep.table.view import View
@@ -138,6 +145,7 @@ def run_replay(
     resume: bool = False,
     quiet: bool = True,
     engine: Engine | None = None,
+    progress_mode: str = "person",
 ) -> Replay:
     """Runs a replay, or what is left of it, and writes its outputs.
 
@@ -149,6 +157,7 @@ def run_replay(
         resume: Whether to continue a run in ``folder``.
         quiet: Whether to hide the progress.
         engine: What runs the trials instead of ``jobs`` processes of this machine.
+        progress_mode: How progress is shown (see :class:`nprep.replay.progress.Progress`).
 
     Raises:
         NprepError: If something that the user asked for cannot be done; nothing is left behind
@@ -156,7 +165,8 @@ def run_replay(
     """
     prepared = prepare(settings, source)
     with opened(folder, prepared.content, resume):
-        _run_blocks(prepared, blocks_of(settings), folder, engine or LocalEngine(jobs), quiet)
+        engine = engine or LocalEngine(jobs)
+        _run_blocks(prepared, blocks_of(settings), folder, engine, quiet, progress_mode)
         return write_outputs(prepared, folder)
 
 
@@ -170,6 +180,7 @@ def run_shard(
     resume: bool = False,
     quiet: bool = True,
     engine: Engine | None = None,
+    progress_mode: str = "person",
 ) -> list[Block]:
     """Runs a part of a replay, for :func:`nprep.replay.merge.merge`.
 
@@ -182,6 +193,7 @@ def run_shard(
         resume: Whether to continue this part in ``folder``.
         quiet: Whether to hide the progress.
         engine: What runs the trials.
+        progress_mode: How progress is shown.
 
     Returns:
         The blocks of this part, all of them stored.
@@ -192,12 +204,18 @@ def run_shard(
     blocks = shard.select(blocks_of(settings))
     prepared = prepare(settings, source, shard)
     with opened(folder, prepared.content, resume):
-        _run_blocks(prepared, blocks, folder, engine or LocalEngine(jobs), quiet)
+        engine = engine or LocalEngine(jobs)
+        _run_blocks(prepared, blocks, folder, engine, quiet, progress_mode)
     return blocks
 
 
 def _run_blocks(
-    prepared: Prepared, blocks: list[Block], folder: Path, engine: Engine, quiet: bool
+    prepared: Prepared,
+    blocks: list[Block],
+    folder: Path,
+    engine: Engine,
+    quiet: bool,
+    progress_mode: str,
 ) -> None:
     """Runs the blocks whose results are missing or damaged."""
     view, settings = prepared.view, prepared.settings
@@ -213,23 +231,45 @@ def _run_blocks(
     trials = dict.fromkeys((block.method for block in missing), 0)
     for block in missing:
         trials[block.method] += block.count
-    progress = Progress(trials, engine.workers, quiet)
-
-    def notice(text: str) -> None:
-        if not quiet:
-            # On a terminal, in place of the bar, which is drawn again below.
-            print(f"\r\033[K{text}" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
-
+    progress = Progress(trials, engine.workers, quiet, mode=progress_mode)
     work = Work(
-        missing, settings, view, view_digest(view), prepared.source, folder, prepared.run, notice
+        missing,
+        settings,
+        view,
+        view_digest(view),
+        prepared.source,
+        folder,
+        prepared.run,
+        progress.notice,
     )
     try:
         running = engine.run(work)
         with contextlib.closing(running):  # type: ignore[type-var] # engines are generators
             for done in running:
-                progress.add(done.block.method, done.block.count, done.seconds)
+                progress.add(
+                    done.block.method,
+                    done.block.count,
+                    done.seconds,
+                    functools.partial(_final_accuracies, prepared, folder, done.block),
+                )
     finally:
         progress.close()
+
+
+def _final_accuracies(prepared: Prepared, folder: Path, block: Block) -> list[float]:
+    """The test accuracy in percent of what each trial of a stored block ends with."""
+    settings, view = prepared.settings, prepared.view
+    method = prepared.methods[block.method]
+    horizon = settings.horizon(method)
+    try:
+        results = read_block(folder, block, horizon, view.validation.shape, prepared.run)
+    except ValueError:
+        # Somebody has damaged it since; the outputs will say so.
+        return []
+    curves = curves_of(
+        block.method, train_samples_of(method), horizon, results, view, settings.protocol
+    )
+    return [float(value) for value in curves.test[:, -1]]
 
 
 def figure_notes(settings: ReplaySettings, view: View) -> list[str]:
@@ -259,6 +299,8 @@ def write_outputs(prepared: Prepared, folder: Path) -> Replay:
     """
     settings, view, content = prepared.settings, prepared.view, prepared.content
     all_curves = []
+    timelines = []
+    timed = is_timed(view)
     for name, method in prepared.methods.items():
         horizon = settings.horizon(method)
         try:
@@ -271,26 +313,40 @@ def write_outputs(prepared: Prepared, folder: Path) -> Replay:
             raise RunFolderError(
                 f"{error}, though it was stored: --resume computes it again."
             ) from error
+        results = Results.stack(parts)
         all_curves.append(
-            curves_of(
-                name,
-                train_samples_of(method),
-                horizon,
-                Results.stack(parts),
-                view,
-                settings.protocol,
-            )
+            curves_of(name, train_samples_of(method), horizon, results, view, settings.protocol)
         )
-    summary = summarize(all_curves, settings, {"run": content["run"], "source": content["source"]})
+        if name != "oracle":
+            timelines += [
+                timeline(name, method, results, view, settings, workers)
+                for workers in settings.workers
+            ]
+    by_seconds = all_by_training_time(all_curves, settings.protocol.seconds) if timed else []
+    summary = summarize(
+        all_curves,
+        settings,
+        {"run": content["run"], "source": content["source"]},
+        best_of(view),
+        by_seconds,
+        timelines,
+    )
     csv_path, summary_path = folder / "curves.csv", folder / "summary.json"
     write_file(csv_path, to_csv([row for curves in all_curves for row in curve_rows(curves)]))
     write_file(summary_path, to_json(summary))
+    more = []
+    if by_seconds:
+        more.append(folder / "curves-seconds.csv")
+        write_file(more[-1], seconds_csv(by_seconds))
+    if timelines:
+        more.append(folder / "clock.csv")
+        write_file(more[-1], clock_csv(timelines))
     benchmark = "NASBench-101"
     if view.name == "surrogate":
         benchmark = f"fitted surrogate of {benchmark}"
     title = f"Samples needed to find a good cell ({benchmark})"
     data = figure_data(all_curves, "test", figure_notes(settings, view))
     figures = save_figure(folder, data, title)
-    files = (folder / SETTINGS, csv_path, summary_path, *figures)
+    files = (folder / SETTINGS, csv_path, summary_path, *more, *figures)
     write_sums(folder, files)
     return Replay(folder, files, tuple(all_curves), summary)

@@ -157,13 +157,11 @@ class ReplaySettings:
                 f"protocol {self.protocol.name} reports the test accuracy of single runs, and view "
                 f"{view.name!r} has means only: use --report mean or another table."
             )
-        if (
-            self.protocol.seconds is not None
-            and np.isnan(view.training_seconds[~np.isnan(view.validation)]).any()
-        ):
+        if (self.protocol.seconds is not None or self.workers) and not is_timed(view):
+            what = "--workers needs" if self.workers else "the protocol's --seconds needs"
             raise SettingsError(
-                f"protocol {self.protocol.name} limits training time, and view {view.name!r} does "
-                "not know all of it: use --seconds unlimited or another table."
+                f"view {view.name!r} does not know all training times, which {what}: use another "
+                "table, or --seconds unlimited and no --workers."
             )
         if np.isnan(view.test).any():
             raise SettingsError(
@@ -185,6 +183,13 @@ class ReplaySettings:
             "workers": list(self.workers),
             "protocol_differs_in": differences(self.protocol),
         }
+
+
+def is_timed(view: View) -> bool:
+    """Whether a view knows the training time of every run."""
+    runs = [(view.validation, view.training_seconds)]
+    runs += [(lower.validation, lower.training_seconds) for lower in view.lower.values()]
+    return not any(np.isnan(seconds[~np.isnan(validation)]).any() for validation, seconds in runs)
 
 
 def budgets_of(method: Method) -> tuple[int, ...]:

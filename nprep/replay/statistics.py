@@ -18,7 +18,7 @@ _COLUMNS_AT_ONCE = 2000
 
 
 def first_reached(means: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The number of samples after which mean curves first reach targets.
+    """The number of columns after which mean curves first reach targets.
 
     Args:
         means: (B, L) mean curves; need not be monotone.
@@ -36,6 +36,43 @@ def first_reached(means: NDArray[np.float64], targets: NDArray[np.float64]) -> N
     return reached
 
 
+def cost_to_reach(
+    curves: Curves, means: NDArray[np.float64], targets: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The samples, or seconds, after which mean curves first reach targets.
+
+    Args:
+        curves: What the means are of; says what their columns stand for.
+        means: (B, L); see :func:`first_reached`, as for targets and result.
+        targets: (K,) or (B, K).
+    """
+    reached = first_reached(means, targets)
+    if curves.axis is None:
+        return reached
+    known = np.append(curves.axis, math.inf)
+    places = np.minimum(reached - 1, len(known) - 1).astype(np.int64)
+    return known[places]
+
+
+def bootstrap_weights(method: str, trials: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """The shares that the trials have in resamples of as many trials, drawn with replacement.
+
+    Args:
+        method: Name of the method; each is resampled by a stream of its own.
+        trials: Number T of trials.
+        resamples: Number B of resamples.
+        seed: Of the replay.
+
+    Returns:
+        (B, T) float64; each row sums to 1.
+    """
+    key = hashlib.blake2b(f"bootstrap {method}".encode(), digest_size=8).digest()
+    rng = np.random.default_rng(
+        np.random.SeedSequence(seed, spawn_key=(int.from_bytes(key, "little"),))
+    )
+    return rng.multinomial(trials, np.full(trials, 1 / trials), size=resamples) / trials
+
+
 def bootstrap_means(curves: Curves, metric: str, resamples: int, seed: int) -> NDArray[np.float64]:
     """Mean curves of trials drawn with replacement.
 
@@ -50,12 +87,7 @@ def bootstrap_means(curves: Curves, metric: str, resamples: int, seed: int) -> N
     """
     values = curves.metric(metric)
     trials, length = values.shape
-    key = hashlib.blake2b(f"bootstrap {curves.method}".encode(), digest_size=8).digest()
-    rng = np.random.default_rng(
-        np.random.SeedSequence(seed, spawn_key=(int.from_bytes(key, "little"),))
-    )
-    counts = rng.multinomial(trials, np.full(trials, 1 / trials), size=resamples)
-    weights = counts / trials
+    weights = bootstrap_weights(curves.method, trials, resamples, seed)
     means = np.empty((resamples, length))
     for start in range(0, length, _COLUMNS_AT_ONCE):
         means[:, start : start + _COLUMNS_AT_ONCE] = (
@@ -74,62 +106,81 @@ def interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Speedup:
-    """How many samples two methods need for one accuracy.
+    """How many samples, or seconds, two methods need for one accuracy.
+
+    A curve that does not get there within its budget tells no more than that it needs more. So a
+    ratio may be known only to be above or below some number, in the estimate as in the resamples;
+    an interval is then open on that side.
 
     Attributes:
         metric: "validation" or "test".
         target: Accuracy in percent, of the mean over trials.
-        predictor_samples: Samples of the predictor; infinite if it never gets there.
-        baseline_samples: Likewise of the baseline.
-        ratio: Baseline's over predictor's; infinite or 0 where one never gets there, NaN where
-            neither does.
-        low: Lower end of the ratio's 95 % interval; NaN where more than 5 % of the resamples have
-            no ratio.
-        high: Upper end.
+        predictor_cost: Samples, or seconds, of the predictor; infinite if it never gets there.
+        baseline_cost: Likewise of the baseline.
+        ratio: Baseline's over predictor's; NaN where either never gets there.
+        at_least: Where the predictor alone gets there: the baseline's whole budget over what the
+            predictor needs, which the ratio exceeds. Else NaN.
+        low: Lower end of the ratio's 95 % interval; minus infinity where it is open below.
+        high: Upper end; infinity where it is open above.
+        predictor_share: Share of the resamples in which the predictor gets there.
+        baseline_share: Likewise of the baseline.
     """
 
     metric: str
     target: float
-    predictor_samples: float
-    baseline_samples: float
+    predictor_cost: float
+    baseline_cost: float
     ratio: float
+    at_least: float
     low: float
     high: float
+    predictor_share: float
+    baseline_share: float
 
 
-def _ratio(baseline: NDArray[np.float64], predictor: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Elementwise ratio; infinity over infinity is NaN."""
-    with np.errstate(invalid="ignore"):
-        return baseline / predictor
+def _ratio_interval(
+    predictor: NDArray[np.float64], baseline: NDArray[np.float64]
+) -> tuple[float, float]:
+    """The 95 % interval of baseline / predictor over resamples, some of which are infinite.
+
+    Args:
+        predictor: (B,) costs.
+        baseline: (B,) costs.
+    """
+    # Where neither gets there the ratio may be anything: below all others for the lower end, above
+    # them for the upper.
+    known = np.isfinite(predictor) & np.isfinite(baseline)
+    ratios = np.full(len(predictor), math.nan)
+    ratios[known] = baseline[known] / predictor[known]
+    lowest = np.where(known, ratios, np.where(np.isfinite(predictor), math.inf, -math.inf))
+    highest = np.where(known, ratios, np.where(np.isfinite(baseline), -math.inf, math.inf))
+    return interval(lowest)[0], interval(highest)[1]
 
 
-def _speedups(
+def _speedup(
     metric: str,
-    targets: NDArray[np.float64],
-    points: tuple[NDArray[np.float64], NDArray[np.float64]],
+    target: float,
+    points: tuple[float, float],
     resampled: tuple[NDArray[np.float64], NDArray[np.float64]],
-) -> list[Speedup]:
-    """Puts together point estimates (K,) and resamples (B, K) of (predictor, baseline)."""
-    ratios = _ratio(points[1], points[0])
-    resampled_ratios = _ratio(resampled[1], resampled[0])
-    speedups = []
-    for k, target in enumerate(targets):
-        known = resampled_ratios[:, k][~np.isnan(resampled_ratios[:, k])]
-        low, high = math.nan, math.nan
-        if len(known) >= 0.95 * len(resampled_ratios):
-            low, high = interval(known)
-        speedups.append(
-            Speedup(
-                metric,
-                float(target),
-                float(points[0][k]),
-                float(points[1][k]),
-                float(ratios[k]),
-                low,
-                high,
-            )
-        )
-    return speedups
+    baseline_end: float,
+) -> Speedup:
+    """Puts together point estimates and (B,) resamples of (predictor, baseline)."""
+    predictor, baseline = points
+    known = math.isfinite(predictor) and math.isfinite(baseline)
+    alone = math.isfinite(predictor) and not math.isfinite(baseline)
+    low, high = _ratio_interval(*resampled)
+    return Speedup(
+        metric,
+        target,
+        predictor,
+        baseline,
+        baseline / predictor if known else math.nan,
+        baseline_end / predictor if alone else math.nan,
+        low,
+        high,
+        float(np.isfinite(resampled[0]).mean()),
+        float(np.isfinite(resampled[1]).mean()),
+    )
 
 
 def speedups_at_targets(
@@ -143,39 +194,52 @@ def speedups_at_targets(
 
     Args:
         predictor: Curves of the predictor.
-        baseline: Curves of the method it is compared with.
+        baseline: Curves of the method it is compared with, by the same measure of cost.
         metric: "validation" or "test".
         targets: (K,) percent.
         resamples: :func:`bootstrap_means` of both.
     """
-    points = tuple(
-        first_reached(curves.metric(metric).mean(axis=0)[None], targets)[0]
-        for curves in (predictor, baseline)
-    )
-    resampled = tuple(first_reached(means, targets) for means in resamples)
-    return _speedups(metric, targets, (points[0], points[1]), (resampled[0], resampled[1]))
+    pair = (predictor, baseline)
+    points = [
+        cost_to_reach(curves, curves.metric(metric).mean(axis=0)[None], targets)[0]
+        for curves in pair
+    ]
+    resampled = [
+        cost_to_reach(curves, means, targets) for curves, means in zip(pair, resamples, strict=True)
+    ]
+    return [
+        _speedup(
+            metric,
+            float(target),
+            (float(points[0][k]), float(points[1][k])),
+            (resampled[0][:, k], resampled[1][:, k]),
+            baseline.end,
+        )
+        for k, target in enumerate(targets)
+    ]
 
 
-def speedup_at_samples(
+def speedup_at_cost(
     predictor: Curves,
     baseline: Curves,
     metric: str,
-    samples: int,
+    cost: float,
     resamples: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> Speedup:
-    """How much sooner the predictor is where the baseline is after ``samples`` samples.
+    """How much sooner the predictor is where the baseline is after ``cost`` samples, or seconds.
 
     Args:
         predictor: Curves of the predictor.
         baseline: Curves of the method it is compared with.
         metric: "validation" or "test".
-        samples: At most the baseline's horizon.
+        cost: At most the baseline's end.
         resamples: :func:`bootstrap_means` of both; the target is drawn anew with each.
     """
-    column = baseline.column(samples)
+    column = baseline.column(cost)
     target = baseline.metric(metric)[:, column].mean(keepdims=True)
-    point = first_reached(predictor.metric(metric).mean(axis=0)[None], target)[0]
-    resampled = first_reached(resamples[0], resamples[1][:, [column]])
-    cost = np.full((1,), float(samples))
-    spent = np.full(resampled.shape, float(samples))
-    return _speedups(metric, target, (point, cost), (resampled, spent))[0]
+    point = cost_to_reach(predictor, predictor.metric(metric).mean(axis=0)[None], target)[0]
+    resampled = cost_to_reach(predictor, resamples[0], resamples[1][:, [column]])[:, 0]
+    spent = np.full(resampled.shape, float(cost))
+    return _speedup(
+        metric, float(target[0]), (float(point[0]), float(cost)), (resampled, spent), baseline.end
+    )

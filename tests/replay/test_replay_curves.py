@@ -27,10 +27,11 @@ from nprep.replay.statistics import (
     bootstrap_means,
     first_reached,
     interval,
-    speedup_at_samples,
+    speedup_at_cost,
     speedups_at_targets,
 )
-from nprep.replay.summary import summarize, to_text
+from nprep.replay.summary import summarize
+from nprep.replay.text import to_text
 from nprep.search.base import ReplayProtocol, Trace, trial_seed
 from nprep.search.compiled import Oracle, RandomSearch
 from tests.synthetic import synthetic_view
@@ -166,16 +167,20 @@ def test_speedups_on_known_curves() -> None:
     easy, hard, out_of_reach, hopeless = speedups_at_targets(
         predictor, baseline, "test", targets, (resamples[0], resamples[1])
     )
-    assert (easy.predictor_samples, easy.baseline_samples, easy.ratio) == (5, 50, 10)
+    assert (easy.predictor_cost, easy.baseline_cost, easy.ratio) == (5, 50, 10)
     assert (easy.low, easy.high) == (10, 10)
-    assert (hard.predictor_samples, hard.baseline_samples, hard.ratio) == (10, 100, 10)
-    assert (out_of_reach.baseline_samples, out_of_reach.ratio) == (math.inf, math.inf)
+    assert (hard.predictor_cost, hard.baseline_cost, hard.ratio) == (10, 100, 10)
+    assert out_of_reach.baseline_cost == math.inf
+    assert math.isnan(out_of_reach.ratio)
+    assert out_of_reach.at_least == 100 / out_of_reach.predictor_cost
+    assert (out_of_reach.low, out_of_reach.high) == (math.inf, math.inf)
     assert math.isnan(hopeless.ratio)
-    assert math.isnan(hopeless.low)
-    headline = speedup_at_samples(predictor, baseline, "test", 80, (resamples[0], resamples[1]))
+    assert (hopeless.low, hopeless.high) == (-math.inf, math.inf)
+    assert (hopeless.predictor_share, hopeless.baseline_share) == (0, 0)
+    headline = speedup_at_cost(predictor, baseline, "test", 80, (resamples[0], resamples[1]))
     assert headline.target == pytest.approx(93.8)
-    assert headline.predictor_samples in (8, 9)
-    assert headline.ratio == 80 / headline.predictor_samples
+    assert headline.predictor_cost in (8, 9)
+    assert headline.ratio == 80 / headline.predictor_cost
 
 
 def test_summary_compares_predictors_with_sequential_methods() -> None:

@@ -96,7 +96,8 @@ def test_a_real_table_is_replayed(
     arguments = [*QUICK[:-1], "--table", str(table), "--view", view, "--out", str(folder)]
     assert run(cli.main, arguments) == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith("test accuracy (%)")
+    assert captured.out.startswith("protocol wen2020: ")
+    assert "\ntest accuracy (%) after" in captured.out
     assert f"wrote {folder / 'settings.json'}" in captured.out
     assert "2/2 trials, 100%" in captured.err
     stored = json.loads((folder / "settings.json").read_text())
