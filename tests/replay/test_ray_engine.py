@@ -199,19 +199,21 @@ def test_what_can_never_run_is_told(
 
 
 # The last one, for the cluster is smaller after it.
-def test_a_lost_node_costs_nothing(running: Running, reference: Path, tmp_path: Path) -> None:
+def test_a_lost_node_costs_nothing(
+    running: Running, reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     node = running.cluster.list_all_nodes()[-1]
     lost = []
 
     def lose() -> None:
         wait_until(lambda: len(set(running.workers().values())) == 2, "work on both nodes")
-        lost.append(len(list(tmp_path.glob("out/trials/*/*.npz"))))
         running.cluster.remove_node(node, allow_graceful=False)
+        lost.append(len(list(tmp_path.glob("out/trials/*/*.npz"))))
 
     with RayEngine(running.cluster.address) as engine:
         thread = during(lose)
-        run_replay(SETTINGS, SyntheticSource(), tmp_path / "out", engine=engine)
+        run_replay(SETTINGS, SyntheticSource(), tmp_path / "out", engine=engine, quiet=False)
         thread.join()
-        wait_until(lambda: engine.workers == 1, "the news of the loss")
-    assert lost[0] < len(blocks_of(SETTINGS))
+    assert lost[0] < len(blocks_of(SETTINGS)), "the node was lost too late"
+    assert "which starts again" in capsys.readouterr().err
     assert everything(tmp_path / "out") == everything(reference)
