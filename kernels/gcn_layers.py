@@ -1,4 +1,4 @@
-"""One bidirectional graph-convolution layer, forward and backward, for a batch of graphs.
+"""The rows of a batch of graphs, and what training does with them beside gathering.
 
 V' = 1/2 ReLU(A V W+ + b+) + 1/2 ReLU(A' V W- + b-): A averages over a vertex and the heads of its
 edges, A' over it and the tails. W+ and W- stand side by side in one (C, 2 D) matrix, so that both
@@ -9,10 +9,12 @@ that neighbour u of vertex v is ``u - v`` rows away.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels._jit import kernel
+from nprep.kernels._jit import Integer, kernel
 
 
 @kernel
@@ -28,113 +30,114 @@ def add_scaled(
             out[j] += weight * values[j]
 
 
+class BatchLists(NamedTuple):
+    """What the rows of a batch gather in one direction (see ``nprep.kernels.gcn_gather``).
+
+    Attributes:
+        starts: (rows + 1,) int32; first entry of each row.
+        rows: int32; entries: rows of the batch.
+        types: int32; entries: their node types.
+        weights: float32; entries: weights.
+        back_weights: float32; entries: the weight with which, in the other direction, the entry
+            reads this row.
+    """
+
+    starts: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    types: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    back_weights: NDArray[np.float32]
+
+
 @kernel
-def gather_rows(
-    products: NDArray[np.float32],
-    by_type: bool,
-    types: NDArray[np.uint8],
+def empty_lists(rows: int, starts: NDArray[np.int32]) -> BatchLists:
+    """Room for the lists of a batch.
+
+    Args:
+        rows: Most rows of a batch.
+        starts: (V + 1,) first entry of each vertex of the graphs.
+
+    Returns:
+        Lists with whatever was in memory.
+    """
+    largest: Integer = 0
+    for vertex in range(len(starts) - 1):
+        largest = max(largest, np.int64(starts[vertex + 1] - starts[vertex]))
+    entries = rows * largest
+    return BatchLists(
+        np.empty(rows + 1, np.int32),
+        np.empty(entries, np.int32),
+        np.empty(entries, np.int32),
+        np.empty(entries, np.float32),
+        np.empty(entries, np.float32),
+    )
+
+
+@kernel
+def fill_lists(
     nodes: NDArray[np.int32],
     rows: int,
-    column: int,
-    width: int,
+    types: NDArray[np.uint8],
     starts: NDArray[np.int32],
     neighbours: NDArray[np.int32],
     weights: NDArray[np.float32],
-    sums: NDArray[np.float32],
+    back_weights: NDArray[np.float32],
+    lists: BatchLists,
 ) -> None:
-    """``sums[r, column:column+width]`` = weighted sum of the products of r's neighbours.
+    """Writes the lists of a batch in one direction.
 
     Args:
-        products: (rows, 2 D), or (types, 2 D) for the layer that reads one-hot inputs.
-        by_type: Whether ``products`` has a row per node type.
-        types: (V,) node types.
         nodes: (rows,) vertex of each row.
         rows: Number of rows.
-        column: 0 for the direction along the edges, D for the other.
-        width: D.
+        types: (V,) node types.
         starts: (V + 1,) first entry of each vertex.
         neighbours: Entries: vertices.
         weights: Entries: weights.
-        sums: (rows, 2 D), half of it written.
+        back_weights: Entries: weights of the transpose.
+        lists: Overwritten.
     """
+    position = 0
     for row in range(rows):
+        lists.starts[row] = position
         node = nodes[row]
-        out = sums[row, column : column + width]
-        begin = starts[node]
-        for entry in range(begin, starts[node + 1]):
+        for entry in range(starts[node], starts[node + 1]):
             other = neighbours[entry]
-            source = np.int64(types[other]) if by_type else np.int64(row + other - node)
-            values = products[source, column : column + width]
-            add_scaled(out, values, weights[entry], entry == begin)
+            lists.rows[position] = row + other - node
+            lists.types[position] = types[other]
+            lists.weights[position] = weights[entry]
+            lists.back_weights[position] = back_weights[entry]
+            position += 1
+    lists.starts[rows] = position
 
 
 @kernel
-def scatter_rows(
-    deltas: NDArray[np.float32],
-    by_type: bool,
-    types: NDArray[np.uint8],
-    nodes: NDArray[np.int32],
-    rows: int,
-    column: int,
-    width: int,
+def turned_weights(
     starts: NDArray[np.int32],
     neighbours: NDArray[np.int32],
     weights: NDArray[np.float32],
-    back: NDArray[np.float32],
-) -> None:
-    """The transpose of :func:`gather_rows`: adds each row's gradient to those of its neighbours.
+    other_starts: NDArray[np.int32],
+    other_neighbours: NDArray[np.int32],
+) -> NDArray[np.float32]:
+    """The weights of one direction in the order of the other direction's entries.
 
     Args:
-        deltas: (rows, 2 D) gradients of the sums.
-        by_type: As in :func:`gather_rows`.
-        types: (V,).
-        nodes: (rows,).
-        rows: Number of rows.
-        column: 0 or D.
-        width: D.
-        starts: (V + 1,).
-        neighbours: Entries.
-        weights: Entries.
-        back: (rows, 2 D) or (types, 2 D), added to.
+        starts: (V + 1,) first entry of each vertex.
+        neighbours: Entries: the vertices that it reads.
+        weights: Entries: with these weights.
+        other_starts: Likewise of the other direction.
+        other_neighbours: Likewise of the other direction.
+
+    Returns:
+        For the other direction's entry "u has v", the weight with which v reads u.
     """
-    for row in range(rows):
-        node = nodes[row]
-        values = deltas[row, column : column + width]
-        for entry in range(starts[node], starts[node + 1]):
-            other = neighbours[entry]
-            source = np.int64(types[other]) if by_type else np.int64(row + other - node)
-            add_scaled(back[source, column : column + width], values, weights[entry], False)
-
-
-@kernel
-def rectify_and_average(
-    sums: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    biased: bool,
-    rows: int,
-    width: int,
-    states: NDArray[np.float32],
-) -> None:
-    """``states`` = 1/2 ReLU(left half of sums + bias) + 1/2 ReLU(right half + bias).
-
-    Args:
-        sums: (rows, 2 D); the biases stay added.
-        bias: (2 D,).
-        biased: Whether biases are added.
-        rows: Number of rows.
-        width: D.
-        states: (rows, D), written.
-    """
-    zero = np.float32(0.0)
-    half = np.float32(0.5)
-    for row in range(rows):
-        values = sums[row]
-        if biased:
-            for j in range(2 * width):
-                values[j] += bias[j]
-        left, right, out = values[:width], values[width:], states[row]
-        for j in range(width):
-            out[j] = half * (max(left[j], zero) + max(right[j], zero))
+    turned = np.empty(len(other_neighbours), np.float32)
+    for u in range(len(other_starts) - 1):
+        for entry in range(other_starts[u], other_starts[u + 1]):
+            v = other_neighbours[entry]
+            for place in range(starts[v], starts[v + 1]):
+                if neighbours[place] == u:
+                    turned[entry] = weights[place]
+    return turned
 
 
 @kernel
@@ -148,7 +151,7 @@ def split_deltas(
     """Gradient of the sums from the gradient of the states.
 
     Args:
-        sums: (rows, 2 D) as :func:`rectify_and_average` left them.
+        sums: (rows, 2 D) before rectifying, the biases added.
         deltas: (rows, D) gradients of the states.
         rows: Number of rows.
         width: D.

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from nprep.kernels._jit import Integer, kernel
 from nprep.kernels.gcn_adam import adam_update, cosine_rate
 from nprep.kernels.gcn_float import flush_denormals, restore_mode
+from nprep.kernels.gcn_gather import gather_half, gather_kept
 from nprep.kernels.gcn_layers import (
     add_scaled,
-    gather_rows,
-    rectify_and_average,
-    scatter_rows,
+    empty_lists,
+    fill_lists,
     split_deltas,
+    turned_weights,
 )
 from nprep.kernels.gcn_random import fill_mask
 from nprep.kernels.gemm import gemm, gemm_tn, transpose
@@ -100,15 +101,19 @@ def train_gcn(
     for cell in range(cells):
         largest = max(largest, np.int64(cell_starts[cell + 1] - cell_starts[cell]))
     batch = min(batch, cells)
-    # The matrix product is fastest on whole tiles of 6 rows; the rows added are zero.
-    reserved = (batch * largest + 5) // 6 * 6
+    reserved = batch * largest
     double = 2 * width
+    # The list against the edges carries the weights along them, and the other way round.
+    in_back = turned_weights(out_starts, out_nodes, out_weights, in_starts, in_nodes)
+    out_back = turned_weights(in_starts, in_nodes, in_weights, out_starts, out_nodes)
+    along = empty_lists(reserved, out_starts)
+    against = empty_lists(reserved, in_starts)
 
     states = np.zeros((layers, reserved, width), np.float32)
     sums = np.zeros((layers, reserved, double), np.float32)
     layer_masks = np.empty((layers, reserved * width), np.float32)
     products = np.zeros((reserved, double), np.float32)
-    back = np.zeros((max(reserved, num_types), double), np.float32)
+    back = np.zeros((reserved, double), np.float32)
     split = np.zeros((reserved, double), np.float32)
     deltas = np.zeros((reserved, width), np.float32)
     turned = np.empty(double * width, np.float32)
@@ -150,28 +155,22 @@ def train_gcn(
                     nodes[rows] = node
                     rows += 1
             starts[count] = rows
-            padded = (rows + 5) // 6 * 6
+            fill_lists(nodes, rows, types, out_starts, out_nodes, out_weights, out_back, along)
+            fill_lists(nodes, rows, types, in_starts, in_nodes, in_weights, in_back, against)
 
             for layer in range(layers):
                 channels = num_types if layer == 0 else width
                 bias_start = offsets[layer] + channels * double
                 matrix = parameters[offsets[layer] : bias_start].reshape(channels, double)
                 bias = parameters[bias_start : offsets[layer + 1]]
-                table = matrix
                 if layer > 0:
-                    below = states[layer - 1]
-                    below[rows:padded] = np.float32(0.0)
-                    gemm(below[:padded], matrix, products[:padded], False)
-                    table = products
-                gather_rows(
-                    table, layer == 0, types, nodes, rows, 0, width,
-                    out_starts, out_nodes, out_weights, sums[layer],
+                    gemm(states[layer - 1, :rows], matrix, products[:rows])
+                gather_kept(
+                    matrix if layer == 0 else products,
+                    along.starts, along.types if layer == 0 else along.rows, along.weights,
+                    against.starts, against.types if layer == 0 else against.rows,
+                    against.weights, bias, rows, states[layer], sums[layer],
                 )  # fmt: skip
-                gather_rows(
-                    table, layer == 0, types, nodes, rows, width, width,
-                    in_starts, in_nodes, in_weights, sums[layer],
-                )  # fmt: skip
-                rectify_and_average(sums[layer], bias, layer_biased, rows, width, states[layer])
                 if drop_layers > 0.0:
                     mask = layer_masks[layer]
                     fill_mask(state, mask, rows * width, drop_layers)
@@ -231,26 +230,21 @@ def train_gcn(
                 if layer_biased:
                     for row in range(rows):
                         add_scaled(bias_slope, split[row], np.float32(1.0), False)
-                target = slope
+                gather_half(
+                    split, 0, against.starts, against.rows, against.back_weights, rows, back
+                )
+                gather_half(split, width, along.starts, along.rows, along.back_weights, rows, back)
                 if layer > 0:
-                    target = back
-                    back[:padded] = np.float32(0.0)
-                else:
-                    slope[:] = np.float32(0.0)
-                scatter_rows(
-                    split, layer == 0, types, nodes, rows, 0, width,
-                    out_starts, out_nodes, out_weights, target,
-                )  # fmt: skip
-                scatter_rows(
-                    split, layer == 0, types, nodes, rows, width, width,
-                    in_starts, in_nodes, in_weights, target,
-                )  # fmt: skip
-                if layer > 0:
-                    gemm_tn(states[layer - 1, :rows], back[:rows], slope, False)
+                    gemm_tn(states[layer - 1, :rows], back[:rows], slope)
                     matrix = parameters[offsets[layer] : bias_start].reshape(channels, double)
                     matrix_turned = turned.reshape(double, width)
                     transpose(matrix, matrix_turned)
-                    gemm(back[:padded], matrix_turned, deltas[:padded], False)
+                    gemm(back[:rows], matrix_turned, deltas[:rows])
+                else:
+                    # The inputs are one-hot, so their product is a sum of the rows of a type.
+                    slope[:] = np.float32(0.0)
+                    for row in range(rows):
+                        add_scaled(slope[types[nodes[row]]], back[row], np.float32(1.0), False)
                 # The gradient is still in the cache: update now rather than after all layers.
                 stop = offsets[layer + 1] if layer_biased else bias_start
                 adam_update(

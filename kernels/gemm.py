@@ -1,11 +1,10 @@
-"""Single-precision matrix products for the small and tall shapes of the predictors.
+"""Small matrix products inside compiled loops: no calls out, no threads, no allocation.
 
 One call per product costs a general BLAS more than the product itself at these sizes (a step of
-training multiplies about 70 x 144 by 144 x 144), and a threaded BLAS makes results depend on the
-number of threads. The micro-kernel here holds a tile of C in vector registers and is written as
-LLVM IR with 16-wide vectors, which the compiler maps to whatever the processor has (two AVX2
-registers, one AVX-512 register, four NEON registers). The order of the additions is fixed, so a
-product gives the same bits wherever and in whatever company it is computed on one machine.
+training multiplies about 70 x 144 by 144 x 288), and a threaded BLAS makes results depend on the
+number of threads. The micro-kernel here holds a tile of C in vector registers. Every element of C
+is summed in the order of the depth, whatever tile it falls into, so a product gives the same bits
+wherever and in whatever company it is computed on one machine.
 """
 
 from __future__ import annotations
@@ -20,24 +19,27 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from nprep.kernels._jit import kernel
+from nprep.kernels._vector import LANES, WIDE_REGISTERS, ZEROS, Emitter
 
-_WIDE = 16
-_HALF = 8
+# Rows and columns of the largest tile. Of the 32 registers of AVX-512 it takes 24 for C, 2 for B;
+# of the 16 of AVX2, where a vector of 16 is two registers, 12 and 2.
+_TALL, _MIDDLE, _LOW = (12, 8, 4) if WIDE_REGISTERS else (6, 4, 4)
+_WIDE = 2 * LANES if WIDE_REGISTERS else LANES
 # Rows of A handled together: with K = 144 they take 55 kB, which stays in a second-level cache
 # while the panels of B pass over them.
 _ROW_BLOCK = 96
 
 
-def _micro_kernel(rows: int, lanes: int) -> Callable[..., None]:
-    """Builds the kernel of one tile: ``rows`` x ``lanes`` of C over the whole depth of the product.
+def _micro_kernel(rows: int, vectors: int) -> Callable[..., None]:
+    """Builds the kernel of one tile: ``rows`` x 16 ``vectors`` of C over the depth of the product.
 
     Args:
-        rows: Rows of C in the tile; with 16 lanes, 6 rows fill the 16 registers of AVX2.
-        lanes: Columns of C in the tile.
+        rows: Rows of C in the tile.
+        vectors: Its columns, in vectors of 16.
 
     Returns:
         An intrinsic ``(a, a_start, a_row_stride, a_depth_stride, b, b_start, b_stride, c, c_start,
-        c_stride, depth, accumulate)`` on 1-D float32 arrays; strides and starts in elements.
+        c_stride, depth)`` on 1-D float32 arrays; strides and starts in elements.
     """
 
     @intrinsic
@@ -54,15 +56,13 @@ def _micro_kernel(rows: int, lanes: int) -> Callable[..., None]:
         c_start: Any,
         c_stride: Any,
         depth: Any,
-        accumulate: Any,
     ) -> Any:
         index = types.intp
-        signature = types.void(
-            a, index, index, index, b, index, index, c, index, index, index, types.boolean
-        )
+        signature = types.void(a, index, index, index, b, index, index, c, index, index, index)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _emit_tile(context, builder, signature, arguments, rows, lanes)
+            emitter = Emitter(context, builder, signature, arguments)
+            _emit_tile(emitter, arguments, rows, vectors)
             return context.get_dummy_value()
 
         return signature, generate
@@ -71,71 +71,168 @@ def _micro_kernel(rows: int, lanes: int) -> Callable[..., None]:
     return built
 
 
-def _emit_tile(
-    context: Any, builder: Any, signature: Any, arguments: Any, rows: int, lanes: int
-) -> None:
+def _emit_tile(emitter: Emitter, arguments: Any, rows: int, vectors: int) -> None:
     """Emits the LLVM IR of one tile (see :func:`_micro_kernel`)."""
-    a, a_start, a_row, a_depth, b, b_start, b_stride, c, c_start, c_stride, depth, accumulate = (
-        arguments
-    )
-    integer, lane_index, real = ir.IntType(64), ir.IntType(32), ir.FloatType()
-    vector = ir.VectorType(real, lanes)
-    undefined = ir.Constant(vector, ir.Undefined)
-    splat = ir.Constant(ir.VectorType(lane_index, lanes), [0] * lanes)
-    zeros = ir.Constant(vector, [0.0] * lanes)
+    builder, integer = emitter.builder, emitter.integer
+    _, a_start, a_row, a_depth, _, b_start, b_stride, _, c_start, c_stride, depth = arguments
+    a_data, b_data = emitter.at(emitter.data(0), a_start), emitter.at(emitter.data(4), b_start)
+    c_data = emitter.at(emitter.data(7), c_start)
+    a_rows = [emitter.at(a_data, builder.mul(a_row, integer(row))) for row in range(rows)]
 
-    def data(position: int, value: Any, start: Any) -> Any:
-        array = context.make_array(signature.args[position])(context, builder, value)
-        return builder.gep(array.data, [start])
+    def body(step: Any, sums: list[Any]) -> list[Any]:
+        b_row = emitter.at(b_data, builder.mul(step, b_stride))
+        right = [emitter.load(emitter.at(b_row, integer(LANES * j))) for j in range(vectors)]
+        offset = builder.mul(step, a_depth)
+        updated = []
+        for row in range(rows):
+            left = emitter.spread(builder.load(emitter.at(a_rows[row], offset)))
+            for j in range(vectors):
+                total = sums[row * vectors + j]
+                updated.append(emitter.multiply_add(left, right[j], total))
+        return updated
 
-    def load(pointer: Any) -> Any:
-        value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-        value.align = 4
-        return value
-
-    def at_row(pointer: Any, stride: Any, row: int) -> Any:
-        return builder.gep(pointer, [builder.mul(stride, ir.Constant(integer, row))])
-
-    a_data, b_data, c_data = data(0, a, a_start), data(4, b, b_start), data(7, c, c_start)
-    a_rows = [at_row(a_data, a_row, row) for row in range(rows)]
-    c_rows = [at_row(c_data, c_stride, row) for row in range(rows)]
-    flag = builder.trunc(accumulate, ir.IntType(1))
-    start = [builder.select(flag, load(pointer), zeros) for pointer in c_rows]
-
-    entry = builder.block
-    loop, end = builder.append_basic_block("depth"), builder.append_basic_block("store")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    step = builder.phi(integer)
-    step.add_incoming(ir.Constant(integer, 0), entry)
-    sums = [builder.phi(vector) for _ in range(rows)]
-    b_vector = load(builder.gep(b_data, [builder.mul(step, b_stride)]))
-    a_offset = builder.mul(step, a_depth)
-    updated = []
+    sums = emitter.loop(integer(0), depth, [ZEROS] * (rows * vectors), body)
     for row in range(rows):
-        scalar = builder.load(builder.gep(a_rows[row], [a_offset]))
-        lane = builder.insert_element(undefined, scalar, ir.Constant(lane_index, 0))
-        spread = builder.shuffle_vector(lane, undefined, splat)
-        # "contract" lets the processor's fused multiply-add be used where there is one.
-        product = builder.fmul(spread, b_vector, flags=("contract",))
-        updated.append(builder.fadd(product, sums[row], flags=("contract",)))
-    following = builder.add(step, ir.Constant(integer, 1))
-    step.add_incoming(following, loop)
-    for row in range(rows):
-        sums[row].add_incoming(start[row], entry)
-        sums[row].add_incoming(updated[row], loop)
-    builder.cbranch(builder.icmp_signed("<", following, depth), loop, end)
-    builder.position_at_end(end)
-    for row in range(rows):
-        stored = builder.store(updated[row], builder.bitcast(c_rows[row], vector.as_pointer()))
-        stored.align = 4
+        c_row = emitter.at(c_data, builder.mul(c_stride, integer(row)))
+        for j in range(vectors):
+            emitter.store(sums[row * vectors + j], emitter.at(c_row, integer(LANES * j)))
 
 
-_tile_6x16 = _micro_kernel(6, _WIDE)
-_tile_4x16 = _micro_kernel(4, _WIDE)
-_tile_1x16 = _micro_kernel(1, _WIDE)
-_tile_6x8 = _micro_kernel(6, _HALF)
-_tile_1x8 = _micro_kernel(1, _HALF)
+_tall_wide = _micro_kernel(_TALL, _WIDE // LANES)
+_middle_wide = _micro_kernel(_MIDDLE, _WIDE // LANES)
+_low_wide = _micro_kernel(_LOW, _WIDE // LANES)
+_one_wide = _micro_kernel(1, _WIDE // LANES)
+_tall_narrow = _micro_kernel(_TALL, 1)
+_middle_narrow = _micro_kernel(_MIDDLE, 1)
+_low_narrow = _micro_kernel(_LOW, 1)
+_one_narrow = _micro_kernel(1, 1)
+
+
+@kernel
+def _wide_panel(
+    a: NDArray[np.float32],
+    a_start: int,
+    a_row: int,
+    a_depth: int,
+    b: NDArray[np.float32],
+    b_start: int,
+    b_stride: int,
+    c: NDArray[np.float32],
+    c_start: int,
+    c_stride: int,
+    first: int,
+    stop: int,
+    depth: int,
+) -> None:
+    """Rows ``first`` to ``stop`` of one panel of ``_WIDE`` columns (see :func:`strided_gemm`).
+
+    Rows that fill no tall tile are covered by one that overlaps rows done before, which get the
+    same bits again.
+    """
+    i = first
+    while i < stop:
+        left = stop - i
+        if left >= _TALL or (left > _MIDDLE and stop >= _TALL):
+            i = min(i, stop - _TALL)
+            _tall_wide(
+                a, a_start + i * a_row, a_row, a_depth, b, b_start, b_stride,
+                c, c_start + i * c_stride, c_stride, depth,
+            )  # fmt: skip
+            i += _TALL
+        elif left >= _MIDDLE or (left > _LOW and stop >= _MIDDLE):
+            i = min(i, stop - _MIDDLE)
+            _middle_wide(
+                a, a_start + i * a_row, a_row, a_depth, b, b_start, b_stride,
+                c, c_start + i * c_stride, c_stride, depth,
+            )  # fmt: skip
+            i += _MIDDLE
+        elif stop >= _LOW:
+            i = min(i, stop - _LOW)
+            _low_wide(
+                a, a_start + i * a_row, a_row, a_depth, b, b_start, b_stride,
+                c, c_start + i * c_stride, c_stride, depth,
+            )  # fmt: skip
+            i += _LOW
+        else:
+            _one_wide(
+                a, a_start + i * a_row, a_row, a_depth, b, b_start, b_stride,
+                c, c_start + i * c_stride, c_stride, depth,
+            )  # fmt: skip
+            i += 1
+
+
+@kernel
+def _narrow_panel(
+    a: NDArray[np.float32],
+    a_start: int,
+    a_row: int,
+    a_depth: int,
+    b: NDArray[np.float32],
+    b_start: int,
+    b_stride: int,
+    c: NDArray[np.float32],
+    c_start: int,
+    c_stride: int,
+    first: int,
+    stop: int,
+    depth: int,
+) -> None:
+    """Rows ``first`` to ``stop`` of one panel of 16 columns (see :func:`_wide_panel`)."""
+    i = first
+    while i < stop:
+        left = stop - i
+        if left >= _TALL or (left > _MIDDLE and stop >= _TALL):
+            i = min(i, stop - _TALL)
+            _tall_narrow(
+                a, a_start + i * a_row, a_row, a_depth, b, b_start, b_stride,
+                c, c_start + i * c_stride, c_stride, depth,
+            )  # fmt: skip
+            i += _TALL
+        elif left >= _MIDDLE or (left > _LOW and stop >= _MIDDLE):
+            i = min(i, stop - _MIDDLE)
+            _middle_narrow(
+                a, a_start + i * a_row, a_row, a_depth, b, b_start, b_stride,
+                c, c_start + i * c_stride, c_stride, depth,
+            )  # fmt: skip
+            i += _MIDDLE
+        elif stop >= _LOW:
+            i = min(i, stop - _LOW)
+            _low_narrow(
+                a, a_start + i * a_row, a_row, a_depth, b, b_start, b_stride,
+                c, c_start + i * c_stride, c_stride, depth,
+            )  # fmt: skip
+            i += _LOW
+        else:
+            _one_narrow(
+                a, a_start + i * a_row, a_row, a_depth, b, b_start, b_stride,
+                c, c_start + i * c_stride, c_stride, depth,
+            )  # fmt: skip
+            i += 1
+
+
+@kernel
+def _scalar_panel(
+    a: NDArray[np.float32],
+    a_start: int,
+    a_row: int,
+    a_depth: int,
+    b: NDArray[np.float32],
+    b_start: int,
+    b_stride: int,
+    c: NDArray[np.float32],
+    c_start: int,
+    c_stride: int,
+    rows: int,
+    columns: int,
+    depth: int,
+) -> None:
+    """A product with fewer than 16 columns."""
+    for i in range(rows):
+        for j in range(columns):
+            total = np.float32(0.0)
+            for k in range(depth):
+                total += a[a_start + i * a_row + k * a_depth] * b[b_start + k * b_stride + j]
+            c[c_start + i * c_stride + j] = total
 
 
 @kernel
@@ -153,9 +250,8 @@ def strided_gemm(
     rows: int,
     columns: int,
     depth: int,
-    accumulate: bool,
 ) -> None:
-    """C = A B, or C += A B, on flat float32 arrays; ``depth`` must be at least 1.
+    """C = A B on flat float32 arrays; ``depth`` must be at least 1.
 
     Args:
         a: Holds A; element (i, k) is at ``a_start + i * a_row + k * a_depth``, so that a transposed
@@ -166,100 +262,70 @@ def strided_gemm(
         b: Holds B; element (k, j) is at ``b_start + k * b_stride + j``.
         b_start: Offset of B.
         b_stride: Stride of B's rows.
-        c: Receives C; element (i, j) is at ``c_start + i * c_stride + j``.
+        c: Receives C, which must not overlap A or B; element (i, j) is at
+            ``c_start + i * c_stride + j``.
         c_start: Offset of C.
         c_stride: Stride of C's rows.
         rows: Rows of C.
-        columns: Columns of C; multiples of 16 are fastest, of 8 fast.
+        columns: Columns of C; multiples of 16 are fastest, few are slow.
         depth: The inner dimension.
-        accumulate: Whether C is added to rather than overwritten.
     """
+    if columns < LANES:
+        _scalar_panel(
+            a, a_start, a_row, a_depth, b, b_start, b_stride, c, c_start, c_stride,
+            rows, columns, depth,
+        )  # fmt: skip
+        return
     for block in range(0, rows, _ROW_BLOCK):
         stop = min(rows, block + _ROW_BLOCK)
         j = 0
         while j + _WIDE <= columns:
-            i = block
-            while i + 6 <= stop:
-                _tile_6x16(
-                    a, a_start + i * a_row, a_row, a_depth, b, b_start + j, b_stride,
-                    c, c_start + i * c_stride + j, c_stride, depth, accumulate,
-                )  # fmt: skip
-                i += 6
-            if i + 4 <= stop:
-                _tile_4x16(
-                    a, a_start + i * a_row, a_row, a_depth, b, b_start + j, b_stride,
-                    c, c_start + i * c_stride + j, c_stride, depth, accumulate,
-                )  # fmt: skip
-                i += 4
-            while i < stop:
-                _tile_1x16(
-                    a, a_start + i * a_row, a_row, a_depth, b, b_start + j, b_stride,
-                    c, c_start + i * c_stride + j, c_stride, depth, accumulate,
-                )  # fmt: skip
-                i += 1
+            _wide_panel(
+                a, a_start, a_row, a_depth, b, b_start + j, b_stride, c, c_start + j, c_stride,
+                block, stop, depth,
+            )  # fmt: skip
             j += _WIDE
-        if j + _HALF <= columns:
-            i = block
-            while i + 6 <= stop:
-                _tile_6x8(
-                    a, a_start + i * a_row, a_row, a_depth, b, b_start + j, b_stride,
-                    c, c_start + i * c_stride + j, c_stride, depth, accumulate,
-                )  # fmt: skip
-                i += 6
-            while i < stop:
-                _tile_1x8(
-                    a, a_start + i * a_row, a_row, a_depth, b, b_start + j, b_stride,
-                    c, c_start + i * c_stride + j, c_stride, depth, accumulate,
-                )  # fmt: skip
-                i += 1
-            j += _HALF
         while j < columns:
-            for i in range(block, stop):
-                target = c_start + i * c_stride + j
-                total = c[target] if accumulate else np.float32(0.0)
-                for k in range(depth):
-                    total += a[a_start + i * a_row + k * a_depth] * b[b_start + k * b_stride + j]
-                c[target] = total
-            j += 1
+            # The last panel may overlap the one before it; elements get the same bits again.
+            j = min(j, columns - LANES)
+            _narrow_panel(
+                a, a_start, a_row, a_depth, b, b_start + j, b_stride, c, c_start + j, c_stride,
+                block, stop, depth,
+            )  # fmt: skip
+            j += LANES
 
 
 @kernel
-def gemm(
-    a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32], accumulate: bool
-) -> None:
-    """C = A B (or C += A B) for C-contiguous float32 matrices.
+def gemm(a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32]) -> None:
+    """C = A B for C-contiguous float32 matrices.
 
     Args:
         a: (M, K).
         b: (K, N).
-        c: (M, N), overwritten or added to.
-        accumulate: Whether to add to ``c``.
+        c: (M, N), overwritten; must not overlap the others.
     """
     rows, depth = a.shape
     columns = b.shape[1]
     strided_gemm(
         a.reshape(-1), 0, depth, 1, b.reshape(-1), 0, columns, c.reshape(-1), 0, columns,
-        rows, columns, depth, accumulate,
+        rows, columns, depth,
     )  # fmt: skip
 
 
 @kernel
-def gemm_tn(
-    a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32], accumulate: bool
-) -> None:
-    """C = A^T B (or C += A^T B) for C-contiguous float32 matrices: a weight gradient.
+def gemm_tn(a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32]) -> None:
+    """C = A^T B for C-contiguous float32 matrices: a weight gradient.
 
     Args:
         a: (K, M).
         b: (K, N).
-        c: (M, N), overwritten or added to.
-        accumulate: Whether to add to ``c``.
+        c: (M, N), overwritten; must not overlap the others.
     """
     depth, rows = a.shape
     columns = b.shape[1]
     strided_gemm(
         a.reshape(-1), 0, 1, rows, b.reshape(-1), 0, columns, c.reshape(-1), 0, columns,
-        rows, columns, depth, accumulate,
+        rows, columns, depth,
     )  # fmt: skip
 
 

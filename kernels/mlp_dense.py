@@ -59,7 +59,7 @@ def dense_forward(
         source = activations[begin : begin + rows * width].reshape(rows, width)
         target = activations[following : following + rows * height].reshape(rows, height)
         matrix = parameters[weight : weight + width * height].reshape(width, height)
-        gemm(source, matrix, target, False)
+        gemm(source, matrix, target)
         weight += width * height
         if biased:
             bias = parameters[weight : weight + height]
@@ -131,7 +131,7 @@ def dense_backward(
         delta = deltas[begin : begin + rows * height].reshape(rows, height)
         source = activations[previous : previous + rows * width].reshape(rows, width)
         bias = weight + width * height
-        gemm_tn(source, delta, gradients[weight:bias].reshape(width, height), False)
+        gemm_tn(source, delta, gradients[weight:bias].reshape(width, height))
         total = gradients[bias : bias + height]
         total[:] = zero
         if biased:
@@ -144,7 +144,7 @@ def dense_backward(
             turned = transposed[: width * height].reshape(height, width)
             transpose(matrix, turned)
             below = deltas[previous : previous + rows * width]
-            gemm(delta, turned, below.reshape(rows, width), False)
+            gemm(delta, turned, below.reshape(rows, width))
             if layer > 0:
                 values = activations[previous : previous + rows * width]
                 if dropout > 0.0:

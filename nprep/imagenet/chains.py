@@ -143,13 +143,13 @@ def _chunk(
     products = table[encodings.reshape(-1)]
     chain_layer(products, layers[0][1], chains, length, states)
     for matrix, bias in layers[1:]:
-        gemm(states, np.ascontiguousarray(matrix), products, False)
+        gemm(states, np.ascontiguousarray(matrix), products)
         chain_layer(products, bias, chains, length, states)
     values = np.empty((chains, width), np.float32)
     chain_means(states, chains, length, values)
     for number, (matrix, bias) in enumerate(head):
         following = np.empty((chains, matrix.shape[1]), np.float32)
-        gemm(values, np.ascontiguousarray(matrix), following, False)
+        gemm(values, np.ascontiguousarray(matrix), following)
         following += bias
         if number < len(head) - 1 and weights.settings.activation == "relu":
             np.maximum(following, 0, out=following)

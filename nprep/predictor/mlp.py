@@ -134,7 +134,7 @@ def predict_perceptron(
             values = features[first:last]
             for (matrix, bias), buffer in zip(layers[:-1], buffers, strict=True):
                 target = buffer[: last - first]
-                gemm(values, matrix, target, False)
+                gemm(values, matrix, target)
                 finish_dense(target, bias, rectify)
                 values = target
             matrix, bias = layers[-1]

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
 from nprep.kernels._threads import run_slices
-from nprep.kernels.gcn_infer import finish_dense, gather_means, gather_states, output_dot
+from nprep.kernels.gcn_gather import gather_means, gather_states
+from nprep.kernels.gcn_infer import finish_dense, output_dot
 from nprep.kernels.gcn_plan import distinct_rows, gather_lists, members_of
 from nprep.kernels.gemm import gemm
 from nprep.predictor.gcn import GcnWeights
@@ -275,12 +276,12 @@ def _segment_outputs(
                 stop = min(row + _ROWS, end)
                 block = states[: stop - row]
                 gather_states(tables[layer], *lists, bias, row, stop, block)
-                gemm(block, matrix, tables[layer + 1][row:stop], False)
+                gemm(block, matrix, tables[layer + 1][row:stop])
         lists, bias = segment.layers[-1].lists, layers[-1][1]
         rows = last - first
         gather_means(tables[-1], *lists, bias, segment.cell_starts, first, last, values[0][:rows])
         for number, (matrix, bias) in enumerate(head[:-1]):
-            gemm(values[number][:rows], matrix, values[number + 1][:rows], False)
+            gemm(values[number][:rows], matrix, values[number + 1][:rows])
             finish_dense(values[number + 1][:rows], bias, rectify)
         matrix, bias = head[-1]
         output_dot(values[-1][:rows], matrix[:, 0], bias[0], out[first:last])
