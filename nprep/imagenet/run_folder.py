@@ -61,6 +61,7 @@ class RunFolder:
                 f"output folder {path} cannot be made ({error.strerror}): choose another --output"
             ) from error
         self._asked = False
+        self._handlers: dict[int, Any] = {}
         self._lock: int | None = None
         self._writer: Any = None
 
@@ -198,7 +199,12 @@ class RunFolder:
             self._asked = True
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, ask)
+            self._handlers[number] = signal.signal(number, ask)
+
+    def stop_listening(self) -> None:
+        """Lets signals do again what they did before :meth:`listen`."""
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
 
     def stop_if_asked(self, save: Callable[[], None] | None) -> None:
         """Ends the run if a signal asked for it.

@@ -68,9 +68,7 @@ class TrainSettings:
     amp: str = _doc("none", "mixed precision", PRECISIONS)
     channels_last: bool = _doc(False, "memory format of images and weights")
     clip_norm: float = _doc(0.0, "clip the gradient's norm; 0: off")
-    bn_momentum: float = _doc(
-        0.0, "weight of a batch in batch norm's averages; 0: the network's"
-    )
+    bn_momentum: float = _doc(0.0, "weight of a batch in batch norm's averages; 0: the network's")
     sync_bn: bool = _doc(False, "batch norm over all processes")
     compile: bool = _doc(False, "torch.compile the model")
     device: str = _doc("auto", "auto, cpu, cuda or cuda:N")

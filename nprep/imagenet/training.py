@@ -71,6 +71,7 @@ def run_training(
             raise
         raise told from error
     finally:
+        folder.stop_listening()
         folder.unlock()
         if dist.is_initialized() and os.environ.get("WORLD_SIZE", "1") != "1":
             dist.destroy_process_group()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ pytest.importorskip("PIL", reason="Pillow is not installed")
 
 from nprep.errors import NprepError, RunFolderError, SettingsError  # noqa: E402 - needs torch
 from nprep.imagenet import files, loading, sources  # noqa: E402
+from nprep.imagenet.architectures import build  # noqa: E402
 from nprep.imagenet.checkpoints import load_checkpoint  # noqa: E402
 from nprep.imagenet.loop import DivergedError, Trainer  # noqa: E402
 from nprep.imagenet.optimisers import (  # noqa: E402
@@ -28,9 +30,9 @@ from nprep.imagenet.optimisers import (  # noqa: E402
 )
 from nprep.imagenet.processes import Processes  # noqa: E402
 from nprep.imagenet.run_folder import RunFolder, StoppedError  # noqa: E402
-from nprep.imagenet.settings import PRESETS, TrainSettings, preset  # noqa: E402
+from nprep.imagenet.settings import PRESETS, preset  # noqa: E402
 from nprep.imagenet.training import run_training  # noqa: E402
-from tests.imagenet.helpers import image_folder, tiny  # noqa: E402
+from tests.imagenet.helpers import ARCH, image_folder, tiny  # noqa: E402
 
 
 def weights_of(run: Path) -> dict[str, Any]:
@@ -78,29 +80,30 @@ class _StopAfter(RunFolder):
         {"augment": "colour"},
         {"mixup": 0.2, "cutmix": 1.0, "accumulate": 2, "batch_size": 4},
         {"optimiser": "rmsprop-tf", "lr": 0.05, "clip_norm": 1.0, "amp": "bf16"},
-        {"ema": 0.0, "augment": "randaugment", "channels_last": True},
+        {"ema": 0.0, "augment": "randaugment", "channels_last": True, "amp": "fp16"},
     ],
-    ids=["colour", "mix", "rmsprop", "plain"],
+    ids=["colour", "mix", "rmsprop", "fp16"],
 )
-@pytest.mark.parametrize("steps", [1, 3, 8])
 def test_stopped_and_resumed_gives_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], steps: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     settings = tiny(**changes)
     whole = run_training(settings, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        _StopAfter.steps = steps
-        patch.setattr("nprep.imagenet.training.RunFolder", _StopAfter)
-        with pytest.raises(StoppedError, match="--resume"):
-            run_training(settings, tmp_path / "parts")
-    stopped = load_checkpoint(tmp_path / "parts" / "last.pt")["step"]
-    assert 0 < stopped < 10
-    # What ran in between must not matter.
-    torch.manual_seed(99)
-    parts = run_training(settings, tmp_path / "parts", resume=True)
-    assert_same(weights_of(tmp_path / "parts"), weights_of(tmp_path / "whole"))
-    assert rows_of(tmp_path / "parts") == rows_of(tmp_path / "whole")
-    assert {**parts, "train_seconds": 0} == {**whole, "train_seconds": 0}
+    for steps in (1, 3, 8):
+        run = tmp_path / f"parts{steps}"
+        with monkeypatch.context() as patch:
+            _StopAfter.steps = steps
+            patch.setattr("nprep.imagenet.training.RunFolder", _StopAfter)
+            with pytest.raises(StoppedError, match="--resume"):
+                run_training(settings, run)
+        stopped = load_checkpoint(run / "last.pt")["step"]
+        assert 0 < stopped < 10
+        # What ran in between must not matter.
+        torch.manual_seed(99)
+        parts = run_training(settings, run, resume=True)
+        assert_same(weights_of(run), weights_of(tmp_path / "whole"))
+        assert rows_of(run) == rows_of(tmp_path / "whole")
+        assert {**parts, "train_seconds": 0} == {**whole, "train_seconds": 0}
 
 
 def test_loader_processes_change_nothing(tmp_path: Path) -> None:
@@ -116,43 +119,30 @@ def test_seeds_matter(tmp_path: Path) -> None:
     assert not torch.equal(first["stem.0.weight"], second["stem.0.weight"])
 
 
-COMMAND = [sys.executable, "-m", "nprep.imagenet", "train", "0000000"]
-_FLAGS_TEXT = (
-    "--synthetic-data 200 --num-classes 3 --image-size 16 --width 0.05 --depth 1 --stem-stride 1 "
-    "--epochs 4 --batch-size 8 --lr 0.2 --warmup-epochs 1 --ema 0.9 --workers 0 "
-    "--threads 1 --device cpu --checkpoint-steps 3"
-)
-FLAGS = _FLAGS_TEXT.split()
-
-
 @pytest.mark.slow
 def test_killed_at_random_moments_gives_the_same_bits(tmp_path: Path) -> None:
-    run_training(preset("", **_parsed()), tmp_path / "whole")
+    settings = tiny(synthetic_data=200, epochs=4, checkpoint_steps=3)
+    run_training(settings, tmp_path / "whole")
+    # Processes of their own, out of one that has imported torch for all of them.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nprep.imagenet.loop", "torchvision.transforms.v2"])
     rng = np.random.default_rng()
     killed = 0
     run = tmp_path / "killed"
     for _ in range(3):
-        process = subprocess.Popen(
-            [*COMMAND, *FLAGS, "--output", str(run), "--resume"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        # The first moments are torch's import; from the first checkpoint on there is something
-        # to lose.
+        process = context.Process(target=run_training, args=(settings, run, True))
+        process.start()
+        # From a new checkpoint on there is something to lose.
         before = _mtime(run / "last.pt")
-        while _mtime(run / "last.pt") == before and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
+        while _mtime(run / "last.pt") == before and process.is_alive():
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.2))
+        process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
     assert killed
-    last = subprocess.run(
-        [*COMMAND, *FLAGS, "--output", str(run), "--resume"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert json.loads(last.stdout)["steps"] == 100
+    result = run_training(settings, run, resume=True)
+    assert result["steps"] == 100
     assert_same(weights_of(run), weights_of(tmp_path / "whole"))
     assert rows_of(run) == rows_of(tmp_path / "whole")
     assert not list(run.glob(".*.tmp"))
@@ -160,16 +150,6 @@ def test_killed_at_random_moments_gives_the_same_bits(tmp_path: Path) -> None:
 
 def _mtime(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
-
-
-def _parsed() -> dict[str, Any]:
-    import argparse
-
-    from nprep.imagenet import _flags
-
-    parser = argparse.ArgumentParser()
-    _flags.add_flags(parser, TrainSettings)
-    return {**vars(parser.parse_args(FLAGS)), "arch": "0000000"}
 
 
 PAIR = """
@@ -427,3 +407,10 @@ def test_senseless_settings_are_refused(
 ) -> None:
     with pytest.raises(NprepError, match=message):
         run_training(tiny(**changes), tmp_path)
+
+
+def test_batch_norms_momentum_can_be_set() -> None:
+    for arch in (ARCH, "nb101:010001000:input,conv3x3-bn-relu,output"):
+        model = build(tiny(arch=arch, bn_momentum=0.25), 3)
+        norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        assert {norm.momentum for norm in norms} == {0.25}
