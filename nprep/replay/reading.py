@@ -14,7 +14,15 @@ from typing import Any
 
 from nprep.errors import RunFolderError, SettingsError, TableError
 from nprep.replay.curves import Curves, curves_of
-from nprep.replay.folder import SETTINGS, Block, Results, read_block, run_digest
+from nprep.replay.folder import (
+    SETTINGS,
+    SUMS,
+    Block,
+    Results,
+    read_block,
+    read_output,
+    run_digest,
+)
 from nprep.replay.protocols import in_words, label, with_rules
 from nprep.replay.series import Series, read_series
 from nprep.replay.settings import TableSource, view_digest
@@ -190,6 +198,10 @@ def read_run(path: Path) -> Run:
             f"{folder} is no run, it holds no {CURVES}: name a folder that python -m nprep.replay "
             "--out wrote."
         )
+    if not lone or (folder / SUMS).is_file():
+        for name in (curves.name, SETTINGS, SUMMARY):
+            if (folder / name).is_file():
+                read_output(folder, name)
     content = _read_json(folder / SETTINGS, ("run",), missing_ok=lone)
     summary = _read_json(folder / SUMMARY, ("methods", "speedups"), missing_ok=lone)
     train_samples: dict[str, int] = {}
