@@ -215,7 +215,7 @@ def evolve_concurrently(
                 value = space.validation[position, repeat]
                 if rules.free_duplicates and known[position] < np.inf:
                     # Nobody trains it twice; who asks while it is in training waits for it.
-                    end = max(now, known[position])
+                    end = max(now, float(known[position]))
                 else:
                     seconds = np.float64(space.seconds[position, repeat])
                     end = now + seconds

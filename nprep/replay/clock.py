@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nprep.replay.curves import Curves, queries_seen, spread, tested
 from nprep.replay.folder import Results
 from nprep.replay.settings import ReplaySettings, train_samples_of
-from nprep.search.base import Method, ReplayProtocol, TimedTrace, trial_seed, within_limits
+from nprep.search.base import Method, ReplayProtocol, TimedTrace, Trace, trial_seed, within_limits
 from nprep.table.view import View
 
 # At how many points of time curves are known; the first and the last among them.
@@ -85,7 +85,11 @@ def steps_of(
     better = np.ones(len(values), bool)
     better[1:] = values[1:] > best[:-1]
     chosen = order[better]
-    return Steps(ends[chosen], 100.0 * validation[chosen], 100.0 * test[chosen])
+    return Steps(
+        ends[chosen],
+        100.0 * validation[chosen].astype(np.float64),
+        100.0 * test[chosen].astype(np.float64),
+    )
 
 
 def by_time(method: str, train_samples: int, trials: Sequence[Steps], end: float) -> Curves:
@@ -231,7 +235,7 @@ def timeline(
     return Timeline(curves, workers, np.array(last), np.array(busy))
 
 
-def _limited(timed: TimedTrace, protocol: ReplayProtocol) -> tuple:  # type: ignore[type-arg]
+def _limited(timed: TimedTrace, protocol: ReplayProtocol) -> tuple[Trace, NDArray[np.float64]]:
     """The trace and the ends of what a protocol's limit of seconds lets a trial begin."""
     trace = within_limits(timed.trace, protocol)
     return trace, timed.ends[: len(trace)]

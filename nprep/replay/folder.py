@@ -349,8 +349,8 @@ def opened(folder: Path, settings: dict[str, Any], resume: bool) -> Iterator[Non
 
 
 def _remove_if_unused(folder: Path) -> None:
-    """Takes back a folder in which no trial has finished."""
-    if any(folder.glob("trials/*/*.npz")):
+    """Takes back a folder in which nothing has finished."""
+    if any(folder.glob("trials/*/*.npz")) or any(folder.glob("splits/*.json")):
         return
     for path in sorted(folder.rglob("*"), reverse=True):
         with contextlib.suppress(OSError):
