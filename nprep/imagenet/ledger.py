@@ -97,9 +97,13 @@ class Ledger:
         self.path = path
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
-            # One writer, and every commit on disk before the search goes on.
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_SCHEMA)
+            try:
+                # One writer, and every commit on disk before the search goes on.
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.executescript(_SCHEMA)
+            except sqlite3.Error:
+                self._db.close()
+                raise
         except sqlite3.Error as error:
             raise RunFolderError(
                 f"study ledger {path} cannot be used ({error}): make room where the disk is full; "

@@ -119,7 +119,11 @@ class Study:
             ) from error
         try:
             self.ledger = Ledger(folder / "ledger.sqlite")
-            self._check_identity(resume)
+            try:
+                self._check_identity(resume)
+            except RunFolderError:
+                self.ledger.close()
+                raise
         except RunFolderError:
             os.close(self._lock)
             raise

@@ -32,7 +32,7 @@ from nprep.imagenet.ranking import (
     load_ranker,
     save_ranker,
 )
-from nprep.imagenet.report import Cloud, clouds, write_report
+from nprep.imagenet.report import Cloud, clouds, summarise, write_report
 from nprep.imagenet.space import MobileSpace
 from nprep.imagenet.strategies import METHODS
 from nprep.imagenet.study import Study, StudySettings
@@ -41,6 +41,9 @@ from nprep.predictor.settings import GcnSettings
 from tests.imagenet.helpers import tiny
 
 SPACE = MobileSpace(num_classes=3, image_size=16, width=0.05, depth=2, stem_stride=1)
+
+
+SHORT = [GcnSettings(layers=2, width=8, head=(8,), epochs=5, initialisation="he")]
 
 
 def worth(encoding: np.ndarray) -> float:
@@ -96,15 +99,14 @@ def run_study(
             m: [(p.phase, p.training.encoding, p.predicted) for p in study.ledger.proposals(m)]
             for m in study.settings.methods
         }
-        return found, write_report(study, None)
+        return found, summarise(study)
     finally:
         study.close()
 
 
 @pytest.fixture(autouse=True)
 def quick_predictor(monkeypatch: pytest.MonkeyPatch) -> None:
-    short = [GcnSettings(layers=2, width=8, head=(8,), epochs=5, initialisation="he")]
-    monkeypatch.setattr("nprep.imagenet.ranking.candidate_settings", lambda blocks: short)
+    monkeypatch.setattr("nprep.imagenet.ranking.candidate_settings", lambda blocks: SHORT)
 
 
 def test_every_method_trains_as_many(tmp_path: Path) -> None:
@@ -119,12 +121,20 @@ def test_every_method_trains_as_many(tmp_path: Path) -> None:
     assert len(engine.asked) == len(set(engine.asked)) == summary["trainings"]
     best = max(worth(SPACE.parse(row[1])) for row in found["predictor"])
     assert summary["methods"]["predictor"]["val_top1"] == best
-    assert (tmp_path / "pareto.png").stat().st_size > 1000
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any, ...]]]:
+    """What a study asks for that nobody kills."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nprep.imagenet.ranking.candidate_settings", lambda blocks: SHORT)
+        return run_study(tmp_path_factory.mktemp("whole"), FakeEngine())[0]
 
 
 @pytest.mark.parametrize("die_after", [0, 1, 11, 12, 13, 15, 17, 20, 24])
-def test_killed_anywhere_goes_on_and_repeats_nothing(tmp_path: Path, die_after: int) -> None:
-    whole, _ = run_study(tmp_path / "whole", FakeEngine())
+def test_killed_anywhere_goes_on_and_repeats_nothing(
+    tmp_path: Path, whole: dict[str, list[tuple[Any, ...]]], die_after: int
+) -> None:
     first, second = FakeEngine(die_after), FakeEngine()
     with pytest.raises(KeyboardInterrupt):
         run_study(tmp_path / "parts", first)
@@ -192,6 +202,30 @@ def test_a_study_in_use_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="in use"):
         Study(tmp_path, study_settings(), Limits(SPACE, ()), FakeEngine(), True)
     study.close()
+
+
+def test_another_latency_table_is_another_study(tmp_path: Path) -> None:
+    def limits(fixed: float) -> Limits:
+        table = AdditiveCost("latency", "ms", fixed, np.where(SPACE.allowed, 1.0, np.nan))
+        return make_limits(SPACE, table, 0, 99, 0, 0)
+
+    Study(tmp_path, study_settings(), limits(1), FakeEngine(), False).close()
+    Study(tmp_path, study_settings(), limits(1), FakeEngine(), True).close()
+    with pytest.raises(RunFolderError, match="begun with limits"):
+        Study(tmp_path, study_settings(), limits(2), FakeEngine(), True)
+
+
+def test_a_damaged_ledger_is_told(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    ledger.propose("random", "sample", "full", [str(number) * 20 for number in range(900)])
+    ledger.close()
+    content = bytearray((tmp_path / "ledger.sqlite").read_bytes())
+    content[8192:] = b"\xff" * (len(content) - 8192)
+    (tmp_path / "ledger.sqlite").write_bytes(content)
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    with pytest.raises(RunFolderError, match="ledger"):
+        ledger.proposals("random")
+    ledger.close()
 
 
 def test_a_file_that_is_no_ledger(tmp_path: Path) -> None:
@@ -363,7 +397,10 @@ def test_figure_has_all_points(tmp_path: Path) -> None:
     study = Study(tmp_path, study_settings(), Limits(SPACE, ()), FakeEngine(), False)
     study.run()
     points = clouds(study, costs.macs(SPACE))
+    summary = write_report(study, None)
     study.close()
+    assert json.loads((tmp_path / "report.json").read_text()) == summary
+    assert (tmp_path / "pareto.png").stat().st_size > 1000
     assert len(points["predicted"].cost) == 300
     assert {name: len(p.cost) for name, p in points.items() if name != "predicted"} == {
         f"trained, {method}": 15 for method in METHODS
