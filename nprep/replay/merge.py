@@ -129,7 +129,7 @@ def _recorded_source(content: dict[str, Any], name: Path, table: Path | None) ->
     return TableSource(Path(path), source["view"])
 
 
-def _blocks(prepared: Prepared, part: Part) -> list[Block]:
+def complete_blocks(prepared: Prepared, part: Part) -> list[Block]:
     """The blocks of a part, all of them there and sound."""
     blocks = part.shard.select(blocks_of(prepared.settings))
     wrong = []
@@ -182,7 +182,7 @@ def merge(
         )
     # As the first machine had it, not as this one has.
     content = {key: value for key, value in first.content.items() if key != "shard"}
-    blocks = [(part, block) for part in parts for block in _blocks(prepared, part)]
+    blocks = [(part, block) for part in parts for block in complete_blocks(prepared, part)]
     prepared = dataclasses.replace(prepared, content=content)
     with opened(folder, content, resume=(folder / SETTINGS).exists()):
         for part, block in blocks:

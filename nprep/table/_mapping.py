@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
@@ -160,6 +161,8 @@ def _map(path: Path, name: str, dataset: Any, size: int, piece: Piece | None) ->
         TableError: If it is not one contiguous piece that lies inside the file, where its checksum
             was taken.
     """
+    if dataset.shape is None:
+        raise TableError(f"{path} is damaged: its dataset {name} is void; {_REBUILD}.")
     offset = dataset.id.get_offset()
     contiguous = dataset.chunks is None and dataset.id.get_create_plist().get_nfilters() == 0
     if not contiguous or (offset is None and dataset.size):
@@ -207,6 +210,17 @@ def _check_attributes(path: Path, attributes: dict[str, Any]) -> None:
     for name in ("rows", "views", "source", "builder", "space"):
         if name not in attributes:
             raise TableError(f"{path} is damaged: it lacks the attribute {name}; {_REBUILD}.")
+        kind = int if name == "rows" else str
+        if not isinstance(attributes[name], kind) or isinstance(attributes[name], bool):
+            raise TableError(
+                f"{path} is damaged: its attribute {name} is {attributes[name]!r}; {_REBUILD}."
+            )
+    try:
+        views = json.loads(attributes["views"])
+    except (ValueError, RecursionError):
+        views = None
+    if not isinstance(views, dict) or not all(isinstance(text, str) for text in views.values()):
+        raise TableError(f"{path} is damaged: its attribute views is no list of them; {_REBUILD}.")
 
 
 def _check_arrays(path: Path, attributes: dict[str, Any], sealed: SealedArrays) -> None:
@@ -301,9 +315,12 @@ def map_file(path: Path) -> MappedFile:
                 for name, item in datasets.items()
             }
             digests = {name: str(item.attrs.get("blake2b", "")) for name, item in datasets.items()}
+            group = file.get("sources", {})
+            if isinstance(group, h5py.Dataset):
+                raise ValueError("its sources are a dataset")
             sources = {
-                name: {key: _plain(value) for key, value in group.attrs.items()}
-                for name, group in file.get("sources", {}).items()
+                name: {key: _plain(value) for key, value in source.attrs.items()}
+                for name, source in group.items()
             }
     except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
         raise TableError(

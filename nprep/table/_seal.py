@@ -99,7 +99,8 @@ def seal(path: Path) -> None:
                 stream.truncate(length)
     with h5py.File(path, "r") as file:
         places = {
-            name: (dataset.id.get_offset(), dataset.size * dataset.dtype.itemsize)
+            # One of no shape at all has no size.
+            name: (dataset.id.get_offset(), (dataset.size or 0) * dataset.dtype.itemsize)
             for name, dataset in contiguous_datasets(file).items()
         }
     with open(path, "r+b") as stream:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nprep.errors import InvalidSpecError, MissingValueError, SettingsError, TableError
 from nprep.kernels.lookup import KeyIndex
-from nprep.space import CellBatch, Spec, cells_from_specs, find_rows, parse_hash
+from nprep.space import CellBatch, Spec, cell_keys, cells_from_specs, find_rows, parse_hash
 from nprep.table._hashes import find_hashes, first_rows
 from nprep.table._mapping import SealedMetrics, map_file
 from nprep.table.clock import Clock
@@ -338,7 +338,9 @@ class Table:
                 continue
             if not np.isnan(metric.values[0]):
                 found[name] = float(metric.values[0])
-                provenance[name] = PROVENANCE_NAMES[metric.provenance[0]]
+                code = int(metric.provenance[0])
+                known = code < len(PROVENANCE_NAMES)
+                provenance[name] = PROVENANCE_NAMES[code] if known else "unknown"
         if found["validation_accuracy"] is None:
             stage = " half-way" if half_way else ""
             raise MissingValueError(
@@ -477,11 +479,31 @@ class Table:
             validation=np.ascontiguousarray(validation.values[chosen, k]),
             test=np.ascontiguousarray(mean.values[chosen], np.float32),
             training_seconds=time,
-            index=self.index if everything else KeyIndex.build(self.key[rows]),
+            index=self._index_of(rows, everything),
             provenance={metric: count_provenance(codes) for metric, codes in counts.items()},
             test_runs=test_runs,
             lower=self._lower(validation, seconds, chosen, time),
         )
+
+    def _index_of(self, rows: NDArray[np.int32], everything: bool) -> KeyIndex:
+        """The index of a view's cells.
+
+        Raises:
+            TableError: If it doesn't find them: a search would propose cells for ever, none of
+                them in the view. A few are tried, ``check`` tries all.
+        """
+        wrong = TableError(
+            f"{self.path} is damaged: its keys are not those of its cells; see python -m "
+            "nprep.table check."
+        )
+        try:
+            index = self.index if everything else KeyIndex.build(self.key[rows])
+        except ValueError as error:
+            raise wrong from error
+        some = np.unique(np.linspace(0, len(rows) - 1, 64).astype(np.int32))
+        if (index.find(cell_keys(self.cells.take(rows[some]))) != some).any():
+            raise wrong
+        return index
 
     def _lower(
         self,
