@@ -65,6 +65,7 @@ def synthetic_view(cells: int = 600, seed: int = 0, missing: float = 0.05) -> Vi
         provenance={
             "validation_accuracy": {"modelled": int((~gaps).sum()), "missing": int(gaps.sum())}
         },
+        test_runs=test.astype(np.float32),
     )
 
 

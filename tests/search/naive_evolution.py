@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from nprep.kernels.cells import VALID, spec_key
-from nprep.kernels.rng import bounded, choose, seed_state
+from nprep.kernels.evolution import embed
+from nprep.kernels.rng import bounded, choose, next_u64, seed_state
 from nprep.kernels.sample import mutate_notebook, mutate_one, random_spec
+from nprep.search.base import SEARCH_STREAM, ReplayProtocol, stream
 from nprep.search.compiled import RegularizedEvolution
 from nprep.table.view import View
 
@@ -15,9 +17,14 @@ class NaiveEvolution:
     """An ask/tell searcher that consumes random numbers as the compiled loop does."""
 
     def __init__(
-        self, view: View, rng: np.random.Generator, settings: RegularizedEvolution
+        self,
+        view: View,
+        rng: np.random.Generator,
+        settings: RegularizedEvolution,
+        protocol: ReplayProtocol | None = None,
     ) -> None:
         self.view = view
+        self.protocol = protocol or ReplayProtocol()
         self.settings = settings
         self.state = seed_state(rng.bit_generator.seed_seq)
         # (accuracy, (bits, operations)), oldest first.
@@ -49,28 +56,56 @@ class NaiveEvolution:
         sample = [self.population[i] for i in sorted(drawn)]
         return sorted(sample, key=lambda individual: individual[0])[-1][1]
 
+    def first(self, child: np.ndarray) -> tuple[int, int | None]:
+        """The adjacency bits and position of a random individual; its operations go to child."""
+        if self.settings.initial == "cells":
+            position = int(bounded(self.state, len(self.view)))
+            cells = self.view.cells
+            bits = embed(
+                self.state,
+                cells.adjacency_bits[position],
+                cells.operations[position],
+                cells.num_vertices[position],
+                child,
+            )
+            return bits, position
+        while True:
+            if self.protocol.invalid == "zero":
+                bits = int(next_u64(self.state)) >> 43
+                child[:] = [3, *(bounded(self.state, 3) for _ in range(5)), 4]
+                position = self.locate(bits, child)
+                if position != -1:
+                    return bits, position
+            else:
+                bits = random_spec(self.state, child)
+                found = self.locate(bits, child)
+                if found is not None and found >= 0:
+                    return bits, found
+
+    def propose(self) -> tuple[tuple[int, tuple[int, ...]], int | None]:
+        """A genotype and its position; None if it is no cell of the view."""
+        child = np.empty(7, np.uint8)
+        position: int | None
+        if len(self.population) < self.settings.population:
+            bits, position = self.first(child)
+        else:
+            parent_bits, parent_operations = self.select()
+            parent = np.array(parent_operations, np.uint8)
+            for _ in range(1000 if self.settings.mutation == "one" else 10**9):
+                if self.settings.mutation == "one":
+                    bits = mutate_one(self.state, parent_bits, parent, child)
+                else:
+                    bits = mutate_notebook(self.state, parent_bits, parent, 1.0, child)
+                position = self.locate(bits, child)
+                if position != -1:
+                    break
+        genotype = (int(bits), tuple(child.tolist()))
+        return genotype, position if position is not None and position >= 0 else None
+
     def ask(self) -> np.ndarray:
         while True:
-            child = np.empty(7, np.uint8)
-            if len(self.population) < self.settings.population:
-                while True:
-                    bits = random_spec(self.state, child)
-                    position = self.locate(bits, child)
-                    if position is not None and position >= 0:
-                        break
-            else:
-                parent_bits, parent_operations = self.select()
-                parent = np.array(parent_operations, np.uint8)
-                for _ in range(1000 if self.settings.mutation == "one" else 10**9):
-                    if self.settings.mutation == "one":
-                        bits = mutate_one(self.state, parent_bits, parent, child)
-                    else:
-                        bits = mutate_notebook(self.state, parent_bits, parent, 1.0, child)
-                    position = self.locate(bits, child)
-                    if position != -1:
-                        break
-            genotype = (int(bits), tuple(child.tolist()))
-            if position is not None and position >= 0:
+            genotype, position = self.propose()
+            if position is not None:
                 self.born = genotype
                 return np.array([position], np.int32)
             self.add(0.0, genotype)
@@ -78,3 +113,8 @@ class NaiveEvolution:
     def tell(self, positions: np.ndarray, values: np.ndarray) -> None:
         assert self.born is not None
         self.add(float(values[0]), self.born)
+
+
+def seeded(seed: np.random.SeedSequence) -> np.random.Generator:
+    """The generator that a searcher of this trial gets."""
+    return np.random.default_rng(stream(seed, SEARCH_STREAM))

@@ -36,11 +36,14 @@ PROTOCOLS = {
     "query": ReplayProtocol(repeats="query"),
     "free": ReplayProtocol(duplicates="free"),
     "specs": ReplayProtocol(sampling="specs"),
+    "invalid": ReplayProtocol(repeats="query", invalid="zero"),
+    "seconds": ReplayProtocol(seconds=80_000.0),
 }
 EVOLUTIONS = {
     "notebook": RegularizedEvolution(),
     "ying": make_method("evolution-ying", 172),
     "small": RegularizedEvolution("small", population=3, tournament=3),
+    "cells": RegularizedEvolution("cells", initial="cells"),
     "greedy": RegularizedEvolution("greedy", population=20, tournament=1, replacement=True),
 }
 
@@ -49,16 +52,16 @@ def seeds(name: str, trials: int) -> list[np.random.SeedSequence]:
     return [trial_seed(11, name, trial) for trial in range(trials)]
 
 
-@pytest.mark.parametrize("rules", ["paper", "query", "free"])
+@pytest.mark.parametrize("rules", ["paper", "query", "free", "invalid", "seconds"])
 @pytest.mark.parametrize("preset", EVOLUTIONS)
 def test_compiled_evolution_equals_plain_python(preset: str, rules: str) -> None:
     method, protocol = EVOLUTIONS[preset], PROTOCOLS[rules]
-    naive = SearcherMethod("naive", lambda view, rng: NaiveEvolution(view, rng, method))
+    naive = SearcherMethod("naive", lambda view, rng: NaiveEvolution(view, rng, method, protocol))
     compiled = method.run_block(VIEW, seeds("a", 2), 150, protocol)
     plain = naive.run_block(VIEW, seeds("a", 2), 150, protocol)
     for fast, slow in zip(compiled, plain, strict=True):
         # Few cells are within reach of one-parameter steps, so without charges it runs dry.
-        assert len(fast) == 150 or (preset, rules) == ("ying", "free")
+        assert len(fast) == 150 or (preset, rules) == ("ying", "free") or rules == "seconds"
         np.testing.assert_array_equal(fast.positions, slow.positions)
         np.testing.assert_array_equal(fast.repeats, slow.repeats)
         np.testing.assert_array_equal(fast.validation, slow.validation)
@@ -86,7 +89,9 @@ def test_compiled_random_search_equals_plain_python(rules: str) -> None:
     slow = SearcherMethod("naive", Naive).run_block(VIEW, seeds("r", 1), 700, protocol)[0]
     np.testing.assert_array_equal(fast.positions, slow.positions)
     np.testing.assert_array_equal(fast.repeats, slow.repeats)
-    if protocol.duplicates == "free":
+    if protocol.seconds is not None:
+        assert fast.seconds[:-1].sum() < protocol.seconds <= fast.seconds.sum()
+    elif protocol.duplicates == "free":
         assert len(np.unique(fast.positions)) == len(fast) == 700
     else:
         assert len(np.unique(fast.positions)) < 700
@@ -269,6 +274,12 @@ def test_evolution_breeds_better_cells_than_random_search() -> None:
         lambda: ReplayProtocol(duplicates="maybe"),
         lambda: ReplayProtocol(sampling="grid"),
         lambda: ReplayProtocol(repeats="query", duplicates="free"),
+        lambda: ReplayProtocol(invalid="maybe"),
+        lambda: ReplayProtocol(report="best"),
+        lambda: ReplayProtocol(shows="error"),
+        lambda: ReplayProtocol(axis="epochs"),
+        lambda: ReplayProtocol(seconds=0.0),
+        lambda: ReplayProtocol(seconds=float("nan")),
         lambda: RegularizedEvolution(population=0),
         lambda: RegularizedEvolution(tournament=51),
         lambda: RegularizedEvolution(mutation="none"),
