@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +56,37 @@ class GraphBatch:
     def largest(self) -> int:
         """The number of vertices of the largest graph."""
         return int(np.diff(self.cell_starts).max(initial=0))
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[GraphBatch]) -> GraphBatch:
+        """One batch of the graphs of several, in order.
+
+        Args:
+            batches: At least one; their graphs must have the same number of node types.
+        """
+        nodes = np.cumsum([0, *(batch.num_nodes for batch in batches)], dtype=np.int32)
+
+        def starts(name: str, shifts: NDArray[np.int32]) -> NDArray[np.int32]:
+            parts = [
+                getattr(batch, name)[:-1] + shift
+                for batch, shift in zip(batches, shifts[:-1], strict=True)
+            ]
+            return np.append(np.concatenate(parts), shifts[-1]).astype(np.int32)
+
+        def lists(side: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+            entries = [getattr(batch, f"{side}_nodes") for batch in batches]
+            shifts = np.cumsum([0, *map(len, entries)], dtype=np.int32)
+            moved = [e + shift for e, shift in zip(entries, nodes[:-1], strict=True)]
+            weights = [getattr(batch, f"{side}_weights") for batch in batches]
+            return starts(f"{side}_starts", shifts), np.concatenate(moved), np.concatenate(weights)
+
+        return cls(
+            np.concatenate([batch.types for batch in batches]),
+            batches[0].num_types,
+            starts("cell_starts", nodes),
+            *lists("out"),
+            *lists("in"),
+        )
 
     @classmethod
     def from_cells(cls, cells: CellBatch, normalisation: str = "row") -> GraphBatch:

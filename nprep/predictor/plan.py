@@ -198,7 +198,7 @@ class SharingPlan:
         Raises:
             SettingsError: If the plan was built for another kind of predictor.
         """
-        self._check(weights)
+        self.check(weights)
         out = np.empty(self.count, np.float32)
 
         def work(start: int, stop: int) -> None:
@@ -213,7 +213,12 @@ class SharingPlan:
         """Predictions (accuracies, probabilities or scores) for all N graphs: (N,) float32."""
         return weights.scale.predictions(self.outputs(weights, threads))
 
-    def _check(self, weights: GcnWeights) -> None:
+    def check(self, weights: GcnWeights) -> None:
+        """Refuses a predictor that the plan was not built for.
+
+        Raises:
+            SettingsError: If layers, normalisation or node types differ.
+        """
         settings = weights.settings
         wanted = (settings.layers, settings.normalisation, weights.num_types)
         built = (self.num_layers, self.normalisation or settings.normalisation, self.num_types)

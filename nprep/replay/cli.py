@@ -53,6 +53,12 @@ def _parser() -> _Parser:
         "--block", type=int, default=defaults.block, help="trials that run together in a process"
     )
     how.add_argument(
+        "--backend",
+        default=defaults.backend,
+        help="what trains and asks predictors: auto, numba, torch, cupy or numpy; cupy:tf32, "
+        "cupy:bfloat16 or torch:bfloat16 for less precise products",
+    )
+    how.add_argument(
         "--bootstrap",
         type=int,
         default=defaults.bootstrap,

@@ -12,7 +12,7 @@ from nprep.search.base import RULES
 
 # What a named protocol decides unless the option is given.
 _OF_PROTOCOL = ("methods", "samples", "train_samples", "top_k", *RULES, "seconds")
-_OTHERS = ("trials", "seed", "block", "bootstrap", "workers", "predictor_seconds")
+_OTHERS = ("trials", "seed", "block", "bootstrap", "workers", "predictor_seconds", "backend")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nprep.errors import SettingsError
+from nprep.predictor.choices import parse_backend
 from nprep.replay.protocols import differences, protocol_named, with_rules
 from nprep.search.base import Method, ReplayProtocol
 from nprep.search.registry import make_method
@@ -40,6 +41,7 @@ class ReplaySettings:
         workers: Numbers of machines to simulate the searches on, each once, ascending.
         predictor_seconds: Time that a predictor takes between two rounds of trainings, in that
             simulation.
+        backend: What trains and asks predictors (see ``nprep.predictor.backends``).
     """
 
     methods: tuple[str, ...] = ("random", "evolution", "np", "oracle")
@@ -53,6 +55,7 @@ class ReplaySettings:
     protocol: ReplayProtocol = dataclasses.field(default_factory=ReplayProtocol)
     workers: tuple[int, ...] = ()
     predictor_seconds: float = 0.0
+    backend: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuses numbers that make no sense."""
@@ -82,6 +85,7 @@ class ReplaySettings:
                 raise SettingsError(
                     f"workers is {workers}: use whole numbers from 1 to {MAX_WORKERS}, each once."
                 )
+        parse_backend(self.backend)
         if not 0 <= self.predictor_seconds < math.inf:
             raise SettingsError(
                 f"predictor-seconds is {self.predictor_seconds}: use a number of 0 or more."
@@ -119,7 +123,7 @@ class ReplaySettings:
 
     def make_methods(self) -> dict[str, Method]:
         """The methods by their names."""
-        methods = [make_method(name, self.train_samples) for name in self.methods]
+        methods = [make_method(name, self.train_samples, self.backend) for name in self.methods]
         return dict(zip(self.methods, methods, strict=True))
 
     def horizon(self, method: Method) -> int:

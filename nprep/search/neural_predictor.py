@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from nprep.errors import SettingsError
 from nprep.kernels.evolution import draw_positions
 from nprep.kernels.rng import seed_state, shuffle
-from nprep.predictor.gcn import train
+from nprep.predictor.backends import TrainingTask, make_backend, predictions
+from nprep.predictor.gcn import GcnWeights
 from nprep.predictor.mlp import predict_perceptron, train_perceptron
 from nprep.predictor.plan import SharingPlan, predict
+from nprep.predictor.plan_store import stored_plan
 from nprep.predictor.settings import FAITHFUL, GcnSettings, MlpSettings
 from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
 from nprep.search.compiled import space_of
@@ -63,7 +65,7 @@ def plan_of(view: View, settings: GcnSettings) -> SharingPlan:
     return _CACHE.get(
         view,
         (settings.normalisation, settings.layers),
-        lambda: SharingPlan.build(view.cells, settings.normalisation, settings.layers),
+        lambda: stored_plan(view.cells, settings.normalisation, settings.layers),
     )
 
 
@@ -142,12 +144,18 @@ class NeuralPredictor(Preset):
         train_samples: Number N of random cells that it trains on.
         two_stage: Whether a classifier comes before the regressor.
         predictor: Architecture and training of both.
+        backend: What trains and asks them (see ``nprep.predictor.backends``).
     """
 
     name: str = "np"
     train_samples: int = 172
     two_stage: bool = True
     predictor: GcnSettings = field(default_factory=GcnSettings)
+    backend: str = "auto"
+
+    def settings(self) -> dict[str, object]:
+        """The fields; the backend as it is found here."""
+        return {**super().settings(), "backend": make_backend(self.backend).describe()}
 
     def run_block(
         self,
@@ -157,35 +165,71 @@ class NeuralPredictor(Preset):
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
-        return [self._trial(view, seed, samples, protocol) for seed in seeds]
-
-    def _trial(
-        self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
-    ) -> Trace:
-        sample_seed, classifier_seed, regressor_seed = stream(seed, SEARCH_STREAM).spawn(3)
-        evaluator = Evaluator(view, seed, samples, protocol)
-        known, labels = train_sample(
-            view, evaluator, self.train_samples, protocol.sampling, sample_seed
-        )
-        if not evaluator.done:
-            settings = self.predictor.for_samples(len(known))
-            accepts = None
-            chosen = np.ones(len(known), bool)
+        backend = _CACHE.get(view, ("backend", self.backend), lambda: make_backend(self.backend))
+        trials = [_Trial(self, view, seed, samples, protocol) for seed in seeds]
+        learning = [trial for trial in trials if not trial.evaluator.done]
+        if learning:
+            plan = plan_of(view, self.predictor)
             if self.two_stage:
-                accurate = labels > settings.threshold
-                cells = view.cells.take(known)
-                classifier = train(cells, accurate, settings, classifier_seed)
+                classifiers = backend.train([trial.classifier_task() for trial in learning])
+                whole = predictions(backend, plan, classifiers) if backend.whole else None
+                for trial, classifier in zip(learning, classifiers, strict=True):
+                    trial.accept_by(classifier, None if whole is None else next(whole))
+            regressors = backend.train([trial.regressor_task() for trial in learning])
+            for trial, scores in zip(learning, predictions(backend, plan, regressors), strict=True):
+                trial.train_best(scores)
+        return [trial.evaluator.trace() for trial in trials]
 
-                def accepts(positions: NDArray[np.int32]) -> NDArray[np.bool_]:
-                    return predict(classifier, view.cells.take(positions)) > 0.5
 
-                chosen = regressor_samples(settings, accurate, accepts(known))
-            regressor = train(
-                view.cells.take(known[chosen]), labels[chosen], settings, regressor_seed
-            )
-            scores = predict(regressor, plan_of(view, settings))
-            _train_best(evaluator, scores, known, samples, accepts)
-        return evaluator.trace()
+class _Trial:
+    """One trial of :class:`NeuralPredictor`, between the steps that its block does together."""
+
+    def __init__(
+        self,
+        method: NeuralPredictor,
+        view: View,
+        seed: np.random.SeedSequence,
+        samples: int,
+        protocol: ReplayProtocol,
+    ) -> None:
+        """Draws the sample and has it trained."""
+        sample_seed, *self._seeds = stream(seed, SEARCH_STREAM).spawn(3)
+        self._view = view
+        self._samples = samples
+        self.evaluator = Evaluator(view, seed, samples, protocol)
+        self._known, self._labels = train_sample(
+            view, self.evaluator, method.train_samples, protocol.sampling, sample_seed
+        )
+        self._settings = method.predictor.for_samples(len(self._known))
+        self._chosen = np.ones(len(self._known), bool)
+        self._accepts: Callable[[NDArray[np.int32]], NDArray[np.bool_]] | None = None
+
+    def classifier_task(self) -> TrainingTask:
+        """What the classifier learns."""
+        accurate = self._labels > self._settings.threshold
+        cells = self._view.cells.take(self._known)
+        return TrainingTask(cells, accurate, self._settings, self._seeds[0])
+
+    def accept_by(self, classifier: GcnWeights, whole: NDArray[np.float32] | None) -> None:
+        """Takes the trained classifier, and its predictions for all cells if they are there."""
+
+        def accepts(positions: NDArray[np.int32]) -> NDArray[np.bool_]:
+            if whole is not None:
+                return whole[positions] > 0.5
+            return predict(classifier, self._view.cells.take(positions)) > 0.5
+
+        self._accepts = accepts
+        accurate = self._labels > self._settings.threshold
+        self._chosen = regressor_samples(self._settings, accurate, accepts(self._known))
+
+    def regressor_task(self) -> TrainingTask:
+        """What the regressor learns."""
+        cells = self._view.cells.take(self._known[self._chosen])
+        return TrainingTask(cells, self._labels[self._chosen], self._settings, self._seeds[1])
+
+    def train_best(self, scores: NDArray[np.float32]) -> None:
+        """Spends what is left of the budget on the best cells."""
+        _train_best(self.evaluator, scores, self._known, self._samples, self._accepts)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 from collections.abc import Callable
@@ -44,7 +45,7 @@ def method_names() -> list[str]:
     return [*_SEQUENTIAL, *_PREDICTORS]
 
 
-def make_method(name: str, train_samples: int) -> Method:
+def make_method(name: str, train_samples: int, backend: str = "auto") -> Method:
     """The method that a name stands for.
 
     Args:
@@ -52,6 +53,7 @@ def make_method(name: str, train_samples: int) -> Method:
             :class:`~nprep.search.base.Method` to be made without arguments or the class of a
             :class:`~nprep.search.base.Searcher`.
         train_samples: The number N of cells that predictors train on.
+        backend: What trains and asks predictors, for the methods that leave it open.
 
     Raises:
         SettingsError: If the name is unknown or what it names cannot be loaded.
@@ -60,7 +62,10 @@ def make_method(name: str, train_samples: int) -> Method:
         return _SEQUENTIAL[name]()
     if name in _PREDICTORS:
         module = importlib.import_module(_PREDICTORS[name])
-        return cast(Method, module.preset(name, train_samples))
+        method = module.preset(name, train_samples)
+        if hasattr(method, "backend"):
+            method = dataclasses.replace(method, backend=backend)
+        return cast(Method, method)
     if ":" in name:
         return _import_method(name)
     raise SettingsError(
