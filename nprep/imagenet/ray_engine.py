@@ -8,6 +8,7 @@ its checkpoint there.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,6 +48,15 @@ class RayEngine:
                 f"no Ray cluster answers at {address!r} ({error}): start one with `ray start "
                 "--head`, or use --engine local"
             ) from error
+        offers = [node["Resources"].get("GPU", 0) for node in self._ray.nodes() if node["Alive"]]
+        if gpus > max(offers, default=0):
+            # No error: a cluster that grows on demand may have none yet.
+            print(
+                f"no node of the Ray cluster has {gpus:g} GPUs: trainings wait for one "
+                "(--ray-gpus 0 trains on CPUs)",
+                file=sys.stderr,
+                flush=True,
+            )
         self._train = self._ray.remote(
             num_gpus=gpus, num_cpus=cpus, max_retries=RAY_RETRIES, scheduling_strategy="SPREAD"
         )(_train_remotely)

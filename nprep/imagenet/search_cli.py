@@ -62,6 +62,7 @@ def add_search(commands: Any) -> None:
     engine.add_argument("--device", default="auto", help="auto, cpu or cuda")
     engine.add_argument("--ray-address", default="auto", help="of the cluster, or local")
     engine.add_argument("--ray-gpus", type=float, default=1.0, help="of one training")
+    engine.add_argument("--ray-cpus", type=float, default=1.0, help="of one training")
     engine.add_argument("--predictor-threads", type=int, default=2)
     _flags.add_flags(parser, TrainSettings, skip=_NOT_FLAGS)
     parser.set_defaults(run=_search)
@@ -106,7 +107,9 @@ def _search(args: argparse.Namespace) -> int:
     limits = make_limits(
         space, table, args.latency_min, args.latency_max, args.flops_max, args.parameters_max
     )
-    engine = make_engine(args.engine, args.jobs, args.device, args.ray_address, args.ray_gpus)
+    engine = make_engine(
+        args.engine, args.jobs, args.device, args.ray_address, args.ray_gpus, args.ray_cpus
+    )
     try:
         study = Study(Path(args.output), settings, limits, engine, args.resume)
     except BaseException:

@@ -271,7 +271,9 @@ class Study:
         self.ledger.note("predictor", tried)
 
 
-def make_engine(name: str, jobs: int, device: str, address: str, gpus: float) -> Engine:
+def make_engine(
+    name: str, jobs: int, device: str, address: str, gpus: float, cpus: float
+) -> Engine:
     """The engine of a name.
 
     Args:
@@ -280,6 +282,7 @@ def make_engine(name: str, jobs: int, device: str, address: str, gpus: float) ->
         device: "auto", "cpu" or "cuda".
         address: Of the Ray cluster.
         gpus: GPUs of one training on Ray.
+        cpus: CPUs of one training on Ray.
 
     Raises:
         SettingsError: If the name is unknown.
@@ -287,7 +290,7 @@ def make_engine(name: str, jobs: int, device: str, address: str, gpus: float) ->
     if name == "ray":
         from nprep.imagenet.ray_engine import RayEngine
 
-        return RayEngine(address, gpus, 1)
+        return RayEngine(address, gpus, cpus)
     if name != "local":
         raise SettingsError(f"engine {name!r} is unknown: use local or ray")
     if device != "cpu":

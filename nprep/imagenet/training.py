@@ -92,8 +92,7 @@ def _told(error: Exception) -> NprepError | None:
         )
     if any(word in text for word in ("closed by peer", "gloo", "NCCL")):
         return NprepError(
-            f"another process of this training ended ({text.splitlines()[0][-120:]}): mend what it "
-            "said, then resume the run"
+            "another process of this training ended: mend what it said, then resume the run"
         )
     if "more than 1 value per channel" in text:
         return SettingsError(

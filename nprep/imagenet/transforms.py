@@ -39,6 +39,8 @@ def decode(content: bytes) -> Any:
             picture = image.open(io.BytesIO(content))
             # Has an alpha channel only where the file says so; RGB drops it.
             return picture.convert("RGB")
+    except image.UnidentifiedImageError as error:
+        raise ValueError("no kind of image that Pillow knows") from error
     except image.DecompressionBombError as error:
         raise ValueError(str(error)) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
