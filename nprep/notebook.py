@@ -314,7 +314,8 @@ class Result:
                 raise SettingsError(
                     f"method {method!r} was not run: use some of {', '.join(self.methods)}."
                 )
-        chosen = [each for each in self.run.series if not methods or each.method in methods]
+        everything = self.run.by(x)
+        chosen = [each for each in everything if not methods or each.method in methods]
         notes = [f"{BANDS.get(band)} over trials.", *self.run.captions()]
         return figure_data(chosen, metric, notes, x_axis=x, band=band)
 
@@ -361,7 +362,7 @@ class Result:
             The page.
         """
         from nprep.report.cli import write_report
-        from nprep.report.sections import Context
+        from nprep.report.context import Context
 
         return write_report([self.run], Path(out), Context([self.run], refits=refits))[0]
 

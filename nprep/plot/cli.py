@@ -39,6 +39,11 @@ def _parser() -> _Parser:
     parser.add_argument("--x", choices=list(X_AXES), default="samples", help="the x axis")
     parser.add_argument("--metric", choices=METRICS, default="test", help="the y axis")
     parser.add_argument(
+        "--y",
+        choices=("accuracy", "regret"),
+        help="accuracy, or the distance to the best cell (default: what the protocol shows)",
+    )
+    parser.add_argument(
         "--band",
         choices=list(BANDS),
         default="error",
@@ -63,7 +68,7 @@ def _parser() -> _Parser:
 
 
 def chosen(
-    runs: Sequence[Run], methods: str | None, labels: str | None
+    runs: Sequence[Run], methods: str | None, labels: str | None, axis: str = "samples"
 ) -> tuple[list[Series], list[str]]:
     """The curves to draw and what to call them.
 
@@ -71,11 +76,12 @@ def chosen(
         runs: The runs.
         methods: Names separated by commas, or None for all.
         labels: Labels separated by commas, or None.
+        axis: "samples" or "seconds".
 
     Raises:
         SettingsError: If a method is in no run, or the number of labels is wrong.
     """
-    everything = [series for run in runs for series in run.series]
+    everything = [series for run in runs for series in run.by(axis)]
     names = labels_of(runs)
     if methods is not None:
         wanted = [name.strip() for name in methods.split(",") if name.strip()]
@@ -100,6 +106,30 @@ def chosen(
             )
         names = given
     return everything, names
+
+
+def best_for_regret(runs: Sequence[Run], metric: str, shows: str | None) -> float | None:
+    """What regret is the distance to, in percent; None to show accuracies.
+
+    Args:
+        runs: The runs.
+        metric: "test" or "validation".
+        shows: "accuracy", "regret", or None for what the runs' protocol shows.
+
+    Raises:
+        SettingsError: If regret is asked for and the best cell is not known.
+    """
+    known = [run for run in runs if run.best]
+    if shows is None:
+        shows = "regret" if known and known[0].rules.shows == "regret" else "accuracy"
+    if shows == "accuracy":
+        return None
+    if len(known) < len(runs):
+        raise SettingsError(
+            "regret needs the accuracy of the best cell, which summary.json has: name folders of "
+            "runs, or draw --y accuracy."
+        )
+    return max(run.best[metric] for run in known)
 
 
 def _size(text: str) -> tuple[float, float]:
@@ -133,7 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings = check_comparable(runs, options.mixed)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    curves, labels = chosen(runs, options.methods, options.labels)
+    curves, labels = chosen(runs, options.methods, options.labels, options.x)
+    best = best_for_regret(runs, options.metric, options.y)
     captions = dict.fromkeys(caption for run in runs for caption in run.captions())
     notes = [
         line
@@ -141,7 +172,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in textwrap.wrap(text, round(18 * size[0]))
     ]
     data = figure_data(
-        curves, options.metric, notes, x_axis=options.x, band=options.band, labels=labels
+        curves,
+        options.metric,
+        notes,
+        x_axis=options.x,
+        band=options.band,
+        labels=labels,
+        best=best,
     )
     title = _TITLES[options.x] if options.title is None else options.title
     write_file(options.out, render(make_figure(data, title, size), kind))

@@ -34,6 +34,8 @@ X_AXES = {"samples": "trained networks (samples)", "seconds": "total training ti
 KINDS = ("png", "svg", "pdf")
 
 _FIRST_SAMPLES = 10
+# Regrets are drawn on a logarithmic axis, where zero has no place: in percentage points.
+SMALLEST_REGRET = 1e-3
 # Labels at the ends of lines keep this share of the axes' height between them.
 _LABEL_GAP = 0.047
 
@@ -66,16 +68,18 @@ class FigureData:
     Attributes:
         metric: "test" or "validation".
         x_axis: "samples" or "seconds".
+        regret: Whether values are distances to the best cell, in percentage points.
         lines: The methods; a predictor's starts with the first cell after training.
-        oracles: Label and accuracy in percent of each oracle.
+        oracles: Label and value of each oracle.
         training: Label and place of each dotted line: where predictors have trained N cells.
         x_limits: Samples or seconds.
-        y_limits: Percent.
+        y_limits: Percent, or percentage points.
         notes: Sentences below the figure.
     """
 
     metric: str
     x_axis: str
+    regret: bool
     lines: tuple[Line, ...]
     oracles: tuple[tuple[str, float], ...]
     training: tuple[tuple[str, float], ...]
@@ -114,6 +118,7 @@ def figure_data(
     x_axis: str = "samples",
     band: str = "error",
     labels: Sequence[str] | None = None,
+    best: float | None = None,
 ) -> FigureData:
     """The numbers to draw.
 
@@ -121,9 +126,11 @@ def figure_data(
         curves: One for each line.
         metric: "test" or "validation".
         notes: Sentences to print below.
-        x_axis: "samples" or "seconds".
+        x_axis: "samples" or "seconds"; for the latter give curves by training time, or by samples
+            if there are none.
         band: A key of :data:`BANDS`.
         labels: What the lines are called; by default as their methods are.
+        best: Accuracy of the best cell in percent, to draw regrets; None draws accuracies.
 
     Raises:
         SettingsError: If a name is unknown, or training times are wanted and not known.
@@ -140,57 +147,76 @@ def figure_data(
         raise SettingsError("there is no curve to draw: name at least one method that was run.")
     names = list(labels) if labels is not None else [series.method for series in all_series]
     looks = iter(looks_for([each.method for each in all_series if each.method != "oracle"]))
-    longest = max(series.horizon for series in all_series)
     lines: list[Line] = []
     oracles: list[tuple[str, float]] = []
     training: dict[int, list[float]] = {}
     for name, series in zip(names, all_series, strict=True):
         middle, low, high = band_of(series, metric, band)
+        if best is not None:
+            # The best mean is not the best run, so a single run may be better than the best cell.
+            middle, low, high = (
+                np.maximum(best - values, SMALLEST_REGRET) for values in (middle, high, low)
+            )
         if series.method == "oracle":
             # Runs on the same view under the same rules have the same oracle, or nearly.
             if all(abs(value - middle[-1]) > 0.005 for _, value in oracles):
                 oracles.append((name, float(middle[-1])))
             continue
-        x = series.samples.astype(np.float64)
-        if x_axis == "seconds":
-            if not series.timed:
-                raise SettingsError(
-                    f"the view has no training times for {name!r}: draw it with --x samples."
-                )
-            x = series.columns["seconds_mean"]
-        n = series.train_samples
-        first = n + 1 if n else min(_FIRST_SAMPLES, longest)
-        shown = series.samples >= min(first, series.horizon)
+        x, trained = _places(series, name, x_axis)
+        shown = x > trained if trained else series.x >= min(_first(series), series.x[-1])
+        if not shown.any():
+            shown[-1] = True
         lines.append(Line(name, next(looks), x[shown], middle[shown], low[shown], high[shown]))
-        if 0 < n < series.horizon:
-            place = float(x[series.at(n)])
-            training.setdefault(n, []).append(place)
-    lowest, highest = _limits(lines, oracles)
-    if lines:
-        x_limits = (min(line.x[0] for line in lines), max(line.x[-1] for line in lines))
-    else:
-        x_limits = (float(min(_FIRST_SAMPLES, longest)), float(longest))
-    if x_axis == "samples":
-        x_limits = (min(x_limits[0], float(min(_FIRST_SAMPLES, longest))), x_limits[1])
-    if x_limits[1] <= x_limits[0]:
-        x_limits = (x_limits[0], 1.1 * x_limits[0] + 1)
+        if 0 < trained < x[-1]:
+            training.setdefault(series.train_samples, []).append(trained)
     return FigureData(
         metric,
         x_axis,
+        best is not None,
         tuple(lines),
         tuple(oracles),
         tuple((f"N = {n:,}", float(np.mean(places))) for n, places in sorted(training.items())),
-        x_limits,
-        (lowest, highest),
+        _x_limits(lines, all_series),
+        _y_limits(lines, oracles, best is not None),
         tuple(notes),
     )
 
 
-def _limits(lines: Sequence[Line], oracles: Sequence[tuple[str, float]]) -> tuple[float, float]:
+def _first(series: Series) -> float:
+    """Where a sequential method's line begins: the first few samples would flatten all others."""
+    return float(_FIRST_SAMPLES) if series.axis == "samples" else 0.0
+
+
+def _places(series: Series, name: str, x_axis: str) -> tuple[NDArray[np.float64], float]:
+    """Where the points of a curve lie on an axis, and where its N cells are trained."""
+    if series.axis == x_axis:
+        return series.x, series.trained
+    if x_axis == "samples" or not series.timed:
+        raise SettingsError(
+            f"the view has no training times for {name!r}: draw it with --x samples."
+        )
+    seconds = series.columns["seconds_mean"]
+    return seconds, float(seconds[series.at(series.trained)]) if series.trained else 0.0
+
+
+def _x_limits(lines: Sequence[Line], all_series: Sequence[Series]) -> tuple[float, float]:
+    """Where the x axis begins and ends."""
+    if lines:
+        low, high = min(line.x[0] for line in lines), max(line.x[-1] for line in lines)
+    else:
+        high = max(float(series.x[-1]) for series in all_series)
+        low = min(float(_FIRST_SAMPLES), high)
+    return (float(low), float(high)) if high > low else (float(low), 1.1 * float(low) + 1)
+
+
+def _y_limits(
+    lines: Sequence[Line], oracles: Sequence[tuple[str, float]], regret: bool
+) -> tuple[float, float]:
     """Where the y axis begins and ends: all middles are inside, bands may be cut."""
-    tops = [float(line.middle.max()) for line in lines] + [value for _, value in oracles]
-    bottoms = [float(line.middle.min()) for line in lines] or tops
-    top, bottom = max(tops), min(bottoms)
+    middles = [line.middle for line in lines] + [np.array([value]) for _, value in oracles]
+    bottom, top = (float(f([f(each) for each in middles])) for f in (np.min, np.max))
+    if regret:
+        return bottom / 1.3, top * 1.3
     room = max(0.05, 0.08 * (top - bottom))
     return math.floor(20 * (bottom - room)) / 20, math.ceil(20 * (top + room)) / 20
 
@@ -238,6 +264,9 @@ def draw(axes: Axes, data: FigureData, font_size: float = 9.0) -> None:
     """
     axes.set_xscale("log")
     axes.set_xlim(*data.x_limits)
+    if data.regret:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylim(*data.y_limits)
     for line in data.lines:
         look = line.look
@@ -259,7 +288,8 @@ def draw(axes: Axes, data: FigureData, font_size: float = 9.0) -> None:
         axes.axhline(
             value, color=ORACLE.colour, linestyle=ORACLE.dashes, linewidth=1.1, label=label
         )
-        _write(axes, f"{label} {value:.2f}", (0.01, value), font_size, across=True)
+        text = f"{label} {value:.{3 if data.regret else 2}f}"
+        _write(axes, text, (0.01, value), font_size, across=True)
     for label, place in data.training:
         axes.axvline(place, color=FAINT, linestyle=":", linewidth=1.2, label=label)
         _write(axes, label, (place, 0.015), font_size, along=True)
@@ -267,7 +297,8 @@ def draw(axes: Axes, data: FigureData, font_size: float = 9.0) -> None:
     if data.x_axis == "samples":
         axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel(X_AXES[data.x_axis])
-    axes.set_ylabel(f"{data.metric} accuracy (%)")
+    unit = "regret (percentage points)" if data.regret else "accuracy (%)"
+    axes.set_ylabel(f"{data.metric} {unit}")
     axes.grid(True, which="major", color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -318,19 +349,22 @@ def _label_ends(axes: Axes, data: FigureData, size: float) -> None:
     width = math.log(data.x_limits[1] / data.x_limits[0])
     for line in data.lines:
         # Lines that end within a twentieth of the width of each other share a column.
-        ends.setdefault(round(math.log(line.x[-1] / data.x_limits[0]) / width * 20), []).append(
-            line
-        )
+        column = round(math.log(line.x[-1] / data.x_limits[0]) / width * 20)
+        ends.setdefault(column, []).append(line)
+    gap = _LABEL_GAP * size / 9.0
     for together in ends.values():
-        wanted = [float(np.clip(line.middle[-1], low, high)) for line in together]
-        gap = _LABEL_GAP * (size / 9.0) * (high - low)
-        places = spread_out(wanted, gap, low + gap / 2, high - gap / 2)
-        for line, want, place in zip(together, wanted, places, strict=True):
+        values = [float(np.clip(line.middle[-1], low, high)) for line in together]
+        if data.regret:
+            wanted = [math.log(value / low) / math.log(high / low) for value in values]
+        else:
+            wanted = [(value - low) / (high - low) for value in values]
+        places = spread_out(wanted, gap, gap / 2, 1 - gap / 2)
+        for line, value, want, place in zip(together, values, wanted, places, strict=True):
             moved = abs(place - want) > 0.3 * gap
             axes.annotate(
-                f"{line.label} {line.middle[-1]:.2f}",
-                (line.x[-1], want),
-                xytext=(14.0 if moved else 6.0, (place - low) / (high - low)),
+                f"{line.label} {line.middle[-1]:.{3 if data.regret else 2}f}",
+                (line.x[-1], value),
+                xytext=(14.0 if moved else 6.0, place),
                 textcoords=("offset points", "axes fraction"),
                 fontsize=size,
                 color=INK,

@@ -30,6 +30,9 @@ from nprep.search.base import ReplayProtocol
 from nprep.table.view import View
 
 CURVES = "curves.csv"
+TIMED = "curves-seconds.csv"
+CLOCK = "clock.csv"
+QUALITY = "quality.json"
 SUMMARY = "summary.json"
 
 
@@ -41,13 +44,17 @@ class Run:
         folder: The folder, or that of a lone ``curves.csv``.
         content: Of ``settings.json``; empty for a lone ``curves.csv``.
         summary: Content of ``summary.json``; empty likewise.
-        series: One curve for each method.
+        series: One curve for each method, by samples.
+        timed: Likewise by training time; empty where it is not known.
+        clock: Likewise by the clock of a number of machines; empty where it was not simulated.
     """
 
     folder: Path
     content: dict[str, Any]
     summary: dict[str, Any]
     series: tuple[Series, ...]
+    timed: tuple[Series, ...] = ()
+    clock: tuple[Series, ...] = ()
 
     @property
     def name(self) -> str:
@@ -79,6 +86,19 @@ class Run:
     def methods(self) -> tuple[str, ...]:
         """Names of the methods."""
         return tuple(series.method for series in self.series)
+
+    def by(self, axis: str) -> tuple[Series, ...]:
+        """The curves by "samples" or by "seconds".
+
+        Without curves by training time, those by samples are handed out, which know the mean time
+        after each number of samples.
+        """
+        return self.timed if axis == "seconds" and self.timed else self.series
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The accuracy of the best cell in percent, by metric, that regret is the distance to."""
+        return dict(self.summary.get("best_percent", {}))
 
     def modelled(self, timed: bool = True) -> str:
         """A sentence on what is modelled, for captions; empty where nothing is, or is known.
@@ -210,7 +230,34 @@ def read_run(path: Path) -> Run:
         if not isinstance(n, int) or not isinstance(entry.get("horizon"), int):
             raise _damaged(folder / SUMMARY, f"method {method!r} has no train_samples and horizon")
         train_samples[method] = n
-    return Run(folder, content, summary, read_series(curves, train_samples))
+    series = read_series(curves, train_samples)
+    timed: tuple[Series, ...] = ()
+    clock: tuple[Series, ...] = ()
+    if not lone and (folder / TIMED).is_file():
+        trained = {
+            each.method: float(each.columns["seconds_mean"][each.at(each.train_samples)])
+            for each in series
+            if each.train_samples
+        }
+        timed = tuple(
+            dataclasses.replace(each, trained=trained.get(each.method, 0.0))
+            for each in read_series(folder / TIMED, train_samples, "seconds")
+        )
+    if not lone and (folder / CLOCK).is_file():
+        clock = read_series(folder / CLOCK, train_samples, "seconds")
+    return Run(folder, content, summary, series, timed, clock)
+
+
+def read_quality(folder: Path) -> Run:
+    """What ``python -m nprep.replay.quality`` wrote: no curves, the numbers as the summary.
+
+    Raises:
+        RunFolderError: If the file is damaged.
+    """
+    content = _read_json(folder / QUALITY, ("run", "mean_over_splits"), missing_ok=False)
+    if not content["mean_over_splits"]:
+        raise _damaged(folder / QUALITY, "it measures nothing")
+    return Run(folder, {"run": content["run"]}, content, ())
 
 
 def _damaged(path: Path, what: str) -> RunFolderError:

@@ -12,9 +12,10 @@ from nprep import __version__
 from nprep.errors import RunFolderError, SettingsError
 from nprep.replay.figure import BANDS
 from nprep.replay.folder import write_file
-from nprep.replay.reading import Run, read_run
+from nprep.replay.reading import QUALITY, Run, read_quality, read_run
+from nprep.report.context import Context
 from nprep.report.html import Section, page, paragraph
-from nprep.report.sections import Context, make_sections, warnings
+from nprep.report.sections import make_sections, warnings
 from nprep.report.tables import headlines
 
 MAX_REFITS = 1000
@@ -34,7 +35,12 @@ def _parser() -> _Parser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        help="folders of finished runs, and of python -m nprep.replay.quality",
+    )
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page")
     parser.add_argument(
         "--table", type=Path, help="the table that was searched, if it is not where it was"
@@ -122,8 +128,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise SettingsError(f"refit is {options.refit}: use a whole number from 0 to {MAX_REFITS}.")
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise SettingsError(f"{options.out} is to be a page: give --out a name that ends in .html.")
-    runs = [read_run(path) for path in options.runs]
-    for run, path in zip(runs, options.runs, strict=True):
+    folders = [path for path in options.runs if not (path / QUALITY).is_file()]
+    qualities = [read_quality(path) for path in options.runs if (path / QUALITY).is_file()]
+    runs = [read_run(path) for path in folders]
+    if not runs:
+        raise RunFolderError(
+            f"{options.runs[0]} holds the quality of predictors alone: name a run as well."
+        )
+    for run, path in zip(runs, folders, strict=True):
         if not run.content or not run.summary:
             raise RunFolderError(
                 f"{path} is no folder of a run, which the report needs for settings and summary."
@@ -133,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not options.quiet:
             print(f"report: {text}", file=sys.stderr, flush=True)
 
-    context = Context(runs, options.table, options.band, options.refit, say)
+    context = Context(runs, options.table, options.band, options.refit, qualities, say)
     written = write_report(runs, options.out, context, not options.no_files)
     print(f"wrote {written[0]}" + (f" and {len(written) - 1} figures" if written[1:] else ""))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from nprep.replay.figure import (
     figure_data,
     render,
 )
-from nprep.replay.looks import FAINT, INK
+from nprep.replay.looks import FAINT, GRID, INK, ORACLE, looks_for
 from nprep.replay.reading import Run, labels_of
 from nprep.report.html import Picture
 
@@ -84,8 +84,13 @@ def curves_picture(
     Raises:
         SettingsError: If training times are wanted and not known.
     """
-    everything = [series for run in runs for series in run.series]
-    data = figure_data(everything, metric, x_axis=x_axis, band=band, labels=labels_of(runs))
+    everything = [series for run in runs for series in run.by(x_axis)]
+    best = None
+    if runs[0].rules.shows == "regret" and all(run.best for run in runs):
+        best = max(run.best[metric] for run in runs)
+    data = figure_data(
+        everything, metric, x_axis=x_axis, band=band, labels=labels_of(runs), best=best
+    )
     modelled = " ".join(dict.fromkeys(run.modelled(x_axis == "seconds") for run in runs))
     caption = f"{title}. {BANDS[band]} over trials. {modelled}".strip()
     more = " ".join(dict.fromkeys(caption for run in runs for caption in run.captions()))
@@ -99,13 +104,15 @@ def curves_picture(
 def describe_curves(data: FigureData) -> str:
     """The figure of curves in words."""
     unit = {"samples": "samples", "seconds": "seconds of training"}[data.x_axis]
+    sign = "points" if data.regret else "%"
     parts = [
-        f"{line.label} goes from {line.middle[0]:.2f} % after {line.x[0]:,.0f} to "
-        f"{line.middle[-1]:.2f} % after {line.x[-1]:,.0f} {unit}"
+        f"{line.label} goes from {line.middle[0]:.2f} {sign} after {line.x[0]:,.0f} to "
+        f"{line.middle[-1]:.2f} {sign} after {line.x[-1]:,.0f} {unit}"
         for line in data.lines
     ]
-    parts += [f"{label} is at {value:.2f} %" for label, value in data.oracles]
-    return f"Line chart of {data.metric} accuracy: {'; '.join(parts)}."
+    parts += [f"{label} is at {value:.2f} {sign}" for label, value in data.oracles]
+    what = "regret" if data.regret else "accuracy"
+    return f"Line chart of {data.metric} {what}: {'; '.join(parts)}."
 
 
 @dataclass(frozen=True)
@@ -285,3 +292,188 @@ def map_picture(name: str, data: Map, title: str, caption: str) -> Picture:
     height = 1.2 + 0.5 * len(data.train_samples)
     sizes = ((9.4, height), (3.9, height))
     return picture(name, drawing, alt, caption, title, "svg", sizes)
+
+
+def clock_picture(name: str, run: Run, title: str) -> Picture:
+    """Mean test accuracy by the clock, a panel for each number of machines."""
+    counts = sorted({series.workers for series in run.clock})[:4]
+    methods = list(dict.fromkeys(series.method for series in run.clock))
+    looks = dict(zip(methods, looks_for(methods), strict=True))
+    values = [series.columns["test_mean"] for series in run.clock]
+    top = max(float(each.max()) for each in values)
+    # The way up from nothing says little; panels show the last stretch.
+    low = max(min(float(each.min()) for each in values), top - 1.5)
+    first = min(float(series.x[0]) for series in run.clock)
+    last = max(float(series.x[-1]) for series in run.clock)
+
+    def drawing(figure: Figure, narrow: bool) -> None:
+        columns = 1 if narrow else len(counts)
+        rows = len(counts) if narrow else 1
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, workers in zip(grid.ravel(), counts, strict=True):
+            for series in run.clock:
+                if series.workers != workers:
+                    continue
+                look = looks[series.method]
+                points = max(1, len(series.x) // 8)
+                axes.plot(
+                    series.x,
+                    series.columns["test_mean"],
+                    color=look.colour,
+                    linestyle=look.dashes,
+                    marker=look.marker,
+                    markevery=points,
+                    markersize=4.5,
+                    linewidth=1.5,
+                    label=series.method,
+                )
+            axes.set_xscale("log")
+            axes.set_xlim(first, last)
+            axes.set_ylim(low, top + 0.05)
+            axes.set_title(f"{workers:,} machine{'s' if workers > 1 else ''}", fontsize=9)
+            axes.grid(True, which="major", color=GRID, linewidth=0.6)
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+        figure.supxlabel("time by the clock (seconds)", fontsize=9)
+        figure.supylabel("mean test accuracy (%)", fontsize=9)
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(
+            handles,
+            labels,
+            loc="outside upper center",
+            ncols=2 if narrow else min(6, len(labels)),
+            fontsize=8,
+            frameon=False,
+        )
+
+    ends = [
+        f"{series.method} on {series.workers} is at {series.columns['test_mean'][-1]:.2f} % after "
+        f"{series.x[-1]:,.0f} s"
+        for series in run.clock
+        if series.workers in counts
+    ]
+    pause = run.summary.get("clock", {}).get("predictor_seconds", 0.0)
+    caption = (
+        f"{title}. Simulated from the training times of the table; a predictor takes {pause:g} s "
+        f"between rounds. {run.modelled()}"
+    ).strip()
+    height = 1.0 + 2.3 * len(counts)
+    return picture(
+        name,
+        drawing,
+        f"Line charts, one for each number of machines: {'; '.join(ends)}.",
+        caption,
+        title,
+        sizes=((9.4, 4.0), (3.9, height)),
+        more=" ".join(run.captions()),
+    )
+
+
+def profile_picture(name: str, run: Run, samples: int, title: str) -> Picture:
+    """The share of trials that reach each test accuracy."""
+    profiles = run.summary["profiles"]
+    thresholds = profiles["thresholds_percent"]
+    methods = [m for m in profiles["methods"] if m != "oracle"]
+    looks = dict(zip(methods, looks_for(methods), strict=True))
+    shown = {m: each.get(str(samples)) for m, each in profiles["methods"].items()}
+    shown = {m: each for m, each in shown.items() if each is not None}
+
+    def drawing(figure: Figure, narrow: bool) -> None:
+        axes = figure.add_subplot()
+        for method, shares in shown.items():
+            look = looks.get(method, ORACLE)
+            axes.plot(
+                thresholds,
+                100.0 * np.array(shares),
+                color=look.colour,
+                linestyle=look.dashes,
+                marker=look.marker,
+                markevery=max(1, len(thresholds) // 10),
+                markersize=4.5,
+                linewidth=1.5,
+                label=method,
+            )
+        axes.set_ylim(-2, 102)
+        axes.set_xlim(thresholds[0], thresholds[-1])
+        axes.set_xlabel("test accuracy (%)")
+        axes.set_ylabel("trials that reach it (%)")
+        axes.grid(True, color=GRID, linewidth=0.6)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        figure.legend(
+            loc="outside upper center", ncols=2 if narrow else 6, fontsize=8, frameon=False
+        )
+
+    halves = []
+    for method, shares in shown.items():
+        reached = [t for t, share in zip(thresholds, shares, strict=True) if share >= 0.5]
+        halves.append(f"{method} {max(reached):.2f} %" if reached else f"{method} none of them")
+    return picture(
+        name,
+        drawing,
+        f"Line chart of the share of trials that reach each test accuracy after {samples:,} "
+        f"samples. Half of the trials reach: {'; '.join(halves)}.",
+        f"{title}. {run.modelled(timed=False)}".strip(),
+        title,
+        sizes=((9.4, 4.0), (3.9, 3.9)),
+        more=" ".join(run.captions()),
+    )
+
+
+def quality_picture(name: str, content: dict[str, Any], title: str, source: str) -> Picture:
+    """Rank correlation and squared error of predictors by the cells that they learn from."""
+    rows = content["mean_over_splits"]
+    counts = [row["train_samples"] for row in rows]
+    panels = (("tau", "Kendall tau"), ("mse", "mean squared error"))
+    lines = (
+        ("one-stage", "all", looks_for(["np-one-stage"])[0]),
+        ("two-stage", "all", looks_for(["np"])[0]),
+        ("one-stage", "above", looks_for(["mlp"])[0]),
+        ("two-stage", "above", looks_for(["evolution"])[0]),
+    )
+
+    def drawing(figure: Figure, narrow: bool) -> None:
+        grid = figure.subplots(*((2, 1) if narrow else (1, 2)))
+        for axes, (key, words) in zip(grid, panels, strict=True):
+            for kind, part, look in lines:
+                entries = [row[kind]["view"][part] for row in rows]
+                axes.errorbar(
+                    counts,
+                    [entry.get(key, np.nan) for entry in entries],
+                    [entry.get(f"{key}_standard_error") or 0.0 for entry in entries],
+                    color=look.colour,
+                    linestyle=look.dashes,
+                    marker=look.marker,
+                    markersize=5,
+                    linewidth=1.5,
+                    capsize=2,
+                    label=f"{kind}, {'all cells' if part == 'all' else 'above 91 %'}",
+                )
+            axes.set_xscale("log")
+            axes.set_xticks(counts, [f"{n:,}" for n in counts])
+            axes.minorticks_off()
+            axes.set_xlabel("training samples N")
+            axes.set_ylabel(words)
+            axes.grid(True, color=GRID, linewidth=0.6)
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside upper center", ncols=2, fontsize=8, frameon=False
+        )
+
+    taus = [
+        f"{kind} on {part} cells from {rows[0][kind]['view'][part].get('tau', np.nan):.2f} to "
+        f"{rows[-1][kind]['view'][part].get('tau', np.nan):.2f}"
+        for kind, part, _ in lines
+    ]
+    return picture(
+        name,
+        drawing,
+        f"Two line charts by training samples N from {counts[0]} to {counts[-1]}. Kendall tau: "
+        f"{'; '.join(taus)}.",
+        f"{title}. Means over splits and their standard errors, over all cells of the view that "
+        f"were not learned from. {source}".strip(),
+        title,
+        sizes=((9.4, 4.2), (3.9, 6.4)),
+    )

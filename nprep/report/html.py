@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,9 +70,12 @@ footer { margin-top: 3rem; padding-top: .75rem; padding-bottom: 2rem; border-top
 """
 
 
+_PERCENT = re.compile(r"(\d) %")
+
+
 def text(content: object) -> str:
-    """Content with HTML's signs escaped."""
-    return html.escape(str(content))
+    """Content with HTML's signs escaped; a number and its percent sign stay on one line."""
+    return html.escape(_PERCENT.sub("\\1\u00a0%", str(content)))
 
 
 def paragraph(content: str, kind: str = "") -> str:

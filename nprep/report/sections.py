@@ -5,77 +5,20 @@ Nothing is made up: a section whose numbers are not there says which command mak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from nprep.errors import NprepError, RunFolderError
-from nprep.replay.curves import Curves
+from nprep.errors import NprepError
 from nprep.replay.figure import BANDS
 from nprep.replay.reading import Run, differences
 from nprep.report import tables
 from nprep.report.cells import best_found, deployed
+from nprep.report.context import Context, groups
 from nprep.report.drawing import draw_cell
-from nprep.report.figures import accuracy_map, curves_picture, map_picture, scatter_picture
+from nprep.report.figures import clock_picture, curves_picture, profile_picture
 from nprep.report.html import Picture, Section, details, missing, paragraph, text
-from nprep.report.refit import can_refit, refit
-from nprep.table.view import View
+from nprep.report.predictor_sections import predictions, quality, sample_map
 
 BEST_CELLS = 6
-
-
-@dataclass
-class Context:
-    """What the sections are made of.
-
-    Attributes:
-        runs: The runs.
-        table: Where the table is, if not where the runs say.
-        band: Around the lines (see :data:`nprep.replay.figure.BANDS`).
-        refits: How many trials of each predictor are trained again.
-        say: Tells a person what is being done.
-    """
-
-    runs: Sequence[Run]
-    table: Path | None = None
-    band: str = "error"
-    refits: int = 1
-    say: Callable[[str], None] = lambda text: None
-    _views: dict[tuple[str, str], View | NprepError] = field(default_factory=dict)
-
-    def view(self, run: Run) -> View:
-        """The view of a run, opened once.
-
-        Raises:
-            NprepError: If it cannot be had.
-        """
-        key = (str(run.view.get("digest")), str(run.content.get("source")))
-        if key not in self._views:
-            self.say(f"opening the table of {run.name}")
-            try:
-                self._views[key] = run.open_view(self.table)
-            except NprepError as error:
-                self._views[key] = error
-        found = self._views[key]
-        if isinstance(found, NprepError):
-            raise found
-        return found
-
-
-def groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs in groups that may share a figure: equal rules, equal values."""
-    found: list[list[Run]] = []
-    for run in runs:
-        for group in found:
-            if not any(differences([group[0], run])):
-                group.append(run)
-                break
-        else:
-            found.append([run])
-    return found
 
 
 def overview(context: Context) -> Section:
@@ -128,16 +71,37 @@ def curves(context: Context) -> Section:
 
 
 def accuracies(context: Context) -> Section:
-    """Accuracy at the numbers of samples that papers report."""
-    body = []
-    for run in context.runs:
+    """Accuracy at the numbers of samples that papers report, and how sure it is."""
+    body: list[str] = []
+    pictures: list[Picture] = []
+    for place, run in enumerate(context.runs, 1):
         if len(context.runs) > 1:
             body.append(f"<h3>{text(run.name)}</h3>")
         body += [tables.accuracy_table(run, metric).to_html() for metric in ("test", "validation")]
-        published = tables.published_table(run)
-        if published is not None:
-            body.append(published.to_html())
-    return Section("accuracies", "Accuracy after some samples", "".join(body))
+        for table in (
+            tables.interval_table(run),
+            tables.published_table(run),
+            tables.regret_table(run),
+            tables.wins_table(run),
+        ):
+            if table is not None:
+                body.append(table.to_html())
+        samples = common_samples(run)
+        if samples:
+            title = f"Share of trials that reach a test accuracy after {samples:,} samples"
+            made = profile_picture(f"profile-{place}", run, samples, title)
+            pictures.append(made)
+            body.append(made.to_html())
+    return Section("accuracies", "Accuracy after some samples", "".join(body), tuple(pictures))
+
+
+def common_samples(run: Run) -> int:
+    """The largest number of samples at which all searches have a profile; 0 if there is none."""
+    profiles = run.summary.get("profiles", {}).get("methods", {})
+    known = [set(each) for method, each in profiles.items() if method != "oracle"]
+    if not known:
+        return 0
+    return max((int(samples) for samples in set.intersection(*known)), default=0)
 
 
 def speedups(context: Context) -> Section:
@@ -166,132 +130,46 @@ def speedups(context: Context) -> Section:
     return Section("speedups", "Sample efficiency", "".join(body))
 
 
-def predictions(context: Context) -> Section:
-    """Predicted against true accuracy, by predictors trained again from stored trials."""
+def machines(context: Context) -> Section:
+    """Time by the clock on several machines."""
     body: list[str] = []
     pictures: list[Picture] = []
-    for number, run in enumerate(context.runs, 1):
-        known = run.run.get("method_settings", {})
-        chosen = [m for m in run.methods if isinstance(known.get(m), dict) and can_refit(known[m])]
-        if not chosen:
-            continue
-        if not context.refits:
+    for place, run in enumerate(context.runs, 1):
+        if len(context.runs) > 1:
+            body.append(f"<h3>{text(run.name)}</h3>")
+        if not run.clock or not run.summary.get("clock"):
             body.append(
                 missing(
-                    f"The predictors of {run.name} were not trained again.",
-                    f"python -m nprep.report {run.folder} --refit 1",
+                    f"{run.name} was not simulated on several machines.",
+                    f"python -m nprep.replay --methods {','.join(run.methods)} --workers "
+                    "1,10,100,1000 --out another-run",
                 )
             )
             continue
-        try:
-            view = context.view(run)
-        except NprepError as error:
-            body.append(missing(f"Predictions of {run.name} need its table: {error}"))
-            continue
-        truth, about = truth_of(view, run)
-        for method in chosen:
-            context.say(f"training {method} of {run.name} again")
-            try:
-                found = refit(known[method], run.run["seed"], 0, run.results(method, view), view)
-            except RunFolderError as error:
-                body.append(missing(str(error)))
-                continue
-            if not found.unit:
-                body.append(
-                    missing(f"{method} of {run.name} predicts an order, and no accuracy to show.")
-                )
-                continue
-            check = (
-                "It asks for the same candidates as the stored trial."
-                if found.same
-                else "It asks for other candidates than the stored trial, which another version or "
-                "processor has run: its last digits differ."
-            )
-            title = f"Predicted against true accuracy: {method}, {run.name}"
-            made = scatter_picture(
-                f"predicted-{method.replace(':', '-')}-{number}",
-                100.0 * found.scores.astype(np.float64),
-                truth,
-                found.known,
-                title,
-                f"{title}. The predictor of the first trial, N = {len(found.known)} (circles), "
-                f"trained again; darker is more cells. {check} {about}",
-            )
-            pictures.append(made)
-            body.append(made.to_html())
-    if not body:
-        body.append(
-            missing(
-                "None of these runs has a predictor whose training is known here.",
-                "python -m nprep.replay --methods np --out another-run",
-            )
-        )
-    return Section("predictions", "Predicted against true accuracy", "".join(body), tuple(pictures))
-
-
-def truth_of(view: View, run: Run) -> tuple[NDArray[np.float64], str]:
-    """What predictions are held against, in percent, and a sentence that says so."""
-    present = ~np.isnan(view.validation)
-    total = np.where(present, view.validation, 0).sum(axis=1, dtype=np.float64)
-    truth = 100.0 * total / present.sum(axis=1)
-    about = "True is the mean validation accuracy over the runs of a cell. "
-    return truth, about + run.modelled(timed=False)
-
-
-def sample_map(context: Context) -> Section:
-    """N against K: where to spend a budget."""
-    body: list[str] = []
-    pictures: list[Picture] = []
-    groups_of: dict[tuple[str, str], list[Run]] = {}
-    for run in context.runs:
-        for series in run.series:
-            if series.train_samples:
-                rules = str(sorted(run.protocol.items()))
-                key = (series.method, f"{run.view.get('digest')} {rules}")
-                groups_of.setdefault(key, []).append(run)
-    alone: dict[int, list[str]] = {}
-    for number, ((method, _), runs) in enumerate(groups_of.items(), 1):
-        try:
-            by_n: dict[int, tuple[Curves, Run]] = {}
-            for run in runs:
-                each = run.curves(method, context.view(run))
-                by_n.setdefault(each.train_samples, (each, run))
-        except NprepError as error:
-            body.append(missing(f"The map of {method} needs the run's table: {error}"))
-            continue
-        if len(by_n) < 2:
-            alone.setdefault(next(iter(by_n)), []).append(method)
-            continue
-        data = accuracy_map([each for each, _ in by_n.values()])
-        title = f"Training samples N against candidates K: {method}"
-        trials = ", ".join(f"{len(each.test)} at N = {n}" for n, (each, _) in sorted(by_n.items()))
-        made = map_picture(
-            f"map-{method.replace(':', '-')}-{number}",
-            data,
-            title,
-            f"{title}. Mean test accuracy (%) after N + K trained networks; trials: {trials}. "
-            + " ".join(runs[0].captions()),
-        )
+        title = "Mean test accuracy by the clock, by number of machines"
+        made = clock_picture(f"machines-{place}", run, title)
         pictures.append(made)
         body.append(made.to_html())
-    for n, methods in alone.items():
-        names = list(dict.fromkeys(methods))
-        body.append(
-            missing(
-                f"{', '.join(names)}: run with N = {n} alone; a map needs runs with several N.",
-                f"for n in 43 86 129 172 344 860; do\n  python -m nprep.replay --methods "
-                f"{','.join(names)} --train-samples $n --out n-$n\ndone\n"
-                "python -m nprep.report n-*",
-            )
-        )
-    if not body:
-        body.append(
-            missing(
-                "None of these runs has a predictor.",
-                "python -m nprep.replay --methods np --out another-run",
-            )
-        )
-    return Section("map", "N against K", "".join(body), tuple(pictures))
+        body += [tables.clock_table(run, target).to_html() for target in clock_targets(run)]
+        body.append(tables.busy_table(run).to_html())
+    return Section("machines", "Many machines", "".join(body), tuple(pictures))
+
+
+def clock_targets(run: Run) -> list[float]:
+    """Up to two targets worth a table: 94 %, and the highest that most methods reach."""
+    reached: dict[float, int] = {}
+    entries = run.summary["clock"]["methods"]
+    for method in entries.values():
+        for at in method[0]["test"]:
+            if at["seconds"] is not None:
+                reached[at["target_percent"]] = reached.get(at["target_percent"], 0) + 1
+    most = [target for target, methods in reached.items() if 2 * methods > len(entries)]
+    chosen = {max(most)} if most else set()
+    if 94.0 in reached:
+        chosen.add(94.0)
+    elif reached:
+        chosen.add(max(reached))
+    return sorted(chosen)
 
 
 def cells(context: Context) -> Section:
@@ -350,7 +228,17 @@ def _cell_file(name: str, drawing: str) -> Picture:
     )
 
 
-SECTIONS = (overview, curves, accuracies, speedups, predictions, sample_map, cells)
+SECTIONS = (
+    overview,
+    curves,
+    accuracies,
+    speedups,
+    machines,
+    predictions,
+    quality,
+    sample_map,
+    cells,
+)
 
 
 def make_sections(context: Context) -> list[Section]:

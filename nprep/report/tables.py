@@ -14,6 +14,21 @@ from nprep.report.html import Table
 _DASH = "–"
 
 
+def share(value: float) -> str:
+    """A probability in percent."""
+    return f"{100 * value:.0f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """A long time for people; "not reached" for None."""
+    if seconds is None:
+        return "not reached"
+    for unit, length in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """A number with thousands separated, or a dash for what is not known."""
     if value is None or not math.isfinite(value):
@@ -101,6 +116,195 @@ def accuracy_table(run: Run, metric: str) -> Table:
     )
 
 
+def interval_table(run: Run) -> Table:
+    """What each method ends with, how sure that is, and how many trials would make it surer."""
+    rows = []
+    widths: list[str] = []
+    for method in run.summary["methods"].values():
+        for width in method["final"].get("trials_for_test_interval_of_width", {}):
+            if width not in widths:
+                widths.append(width)
+    for name, method in run.summary["methods"].items():
+        final = method["final"]
+        needed = final.get("trials_for_test_interval_of_width", {})
+        rows.append(
+            (
+                name,
+                f"{method['horizon']:,}",
+                number(final["test_mean"], 3),
+                between(final.get("test_mean_interval_95", (None, None)), 3),
+                number(final["test_median"], 3),
+                number(final["test_std"], 3),
+                *(f"{needed[width]:,}" if width in needed else _DASH for width in widths),
+            )
+        )
+    return Table(
+        f"Test accuracy (%) that {run.run.get('trials')} trials end with; 95 % intervals by "
+        "bootstrap over trials; the number of trials that an interval of the mean of some width "
+        f"takes. {run.modelled(timed=False)}",
+        (
+            "method",
+            "samples",
+            "mean",
+            "95 % interval",
+            "median",
+            "standard deviation",
+            *(f"trials for ±{float(width) / 2:g}" for width in widths),
+        ),
+        tuple(rows),
+    )
+
+
+def regret_table(run: Run) -> Table | None:
+    """Mean regret along the curves; None where it is not known."""
+    rows = []
+    parts = []
+    for key in ("regret", "regret_by_seconds"):
+        content = run.summary.get(key)
+        if not content or not content["methods"]:
+            continue
+        unit = "samples" if content["axis"] == "samples" else "s of training"
+        span = f"{content['from']:,.0f} to {content['to']:,.0f} {unit}"
+        parts.append(span)
+        for method, values in content["methods"].items():
+            cells = []
+            for metric in ("test", "validation"):
+                ends = between(values[f"{metric}_interval_95"], 3)
+                cells.append(f"{number(values[f'{metric}_mean'], 3)} ({ends})")
+            rows.append((method, span, *cells))
+    if not rows:
+        return None
+    best = run.best
+    return Table(
+        "Area under the regret curve over its length, percentage points, with 95 % intervals: the "
+        "mean distance to the best cell of the view on the way "
+        f"(test {number(best.get('test'), 3)} %, mean validation "
+        f"{number(best.get('validation'), 3)} %; a single run may lie above the best mean). "
+        + run.modelled(),
+        ("method", "over", "test", "validation"),
+        tuple(rows),
+    )
+
+
+def wins_table(run: Run) -> Table | None:
+    """How often a trial of one method ends better than one of another."""
+    entries = run.summary.get("wins") or []
+    latest: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in entries:
+        latest[entry["method"], entry["beats"]] = entry
+    if not latest:
+        return None
+    return Table(
+        "Probability that a trial of the first method has a better test accuracy than one of the "
+        "second after as many samples, ties half; 95 % intervals by bootstrap over trials. "
+        + run.modelled(timed=False),
+        ("first", "second", "samples", "probability", "95 % interval"),
+        tuple(
+            (
+                entry["method"],
+                entry["beats"],
+                f"{entry['samples']:,}",
+                number(entry["probability"]),
+                between(entry["interval_95"], 2),
+            )
+            for entry in latest.values()
+        ),
+        (1,),
+    )
+
+
+def clock_table(run: Run, target: float) -> Table:
+    """Time by the clock until mean test accuracy reaches a target, by number of machines."""
+    clock = run.summary["clock"]
+    rows = []
+    for method, entries in clock["methods"].items():
+        cells = []
+        for entry in entries:
+            at = next(e for e in entry["test"] if abs(e["target_percent"] - target) < 1e-9)
+            ends = at["seconds_interval_95"]
+            text_ = duration(at["seconds"])
+            if at["seconds"] is not None:
+                high = "open" if ends[1] is None else duration(ends[1])
+                text_ += f" ({duration(ends[0])} to {high})"
+            cells.append(text_)
+        rows.append((method, *cells))
+    return Table(
+        f"Simulated time by the clock until the mean test accuracy reaches {target:.2f} %, with "
+        f"95 % intervals, by number of machines. {run.modelled()}",
+        ("method", *(f"{workers:,}" for workers in clock["workers"])),
+        tuple(rows),
+    )
+
+
+def busy_table(run: Run) -> Table:
+    """How well methods use machines, and when they end."""
+    clock = run.summary["clock"]
+    rows = tuple(
+        (
+            method,
+            *(
+                f"{duration(entry['ends_mean_seconds'])}, {share(entry['busy_mean_share'])} busy"
+                for entry in entries
+            ),
+        )
+        for method, entries in clock["methods"].items()
+    )
+    return Table(
+        "When a trial ends by the clock, and the share of the machines' time until then that they "
+        f"train, by number of machines. {run.modelled()}",
+        ("method", *(f"{workers:,}" for workers in clock["workers"])),
+        rows,
+    )
+
+
+def quality_table(content: dict[str, Any], where: str, part: str, source: str) -> Table:
+    """Agreement of predictions with the truth, by the number of training cells.
+
+    Args:
+        content: Of a ``quality.json``.
+        where: "test" or "view": on which cells.
+        part: "all" of them, or those "above" 91 %.
+        source: A sentence on what is modelled.
+    """
+    keys = ["tau", "spearman", "mse", "r2"]
+    rows = []
+    tops: list[str] = []
+    for row in content["mean_over_splits"]:
+        for kind in ("one-stage", "two-stage"):
+            for key in row[kind][where][part]:
+                top = key.startswith("precision_at_") and not key.endswith("_standard_error")
+                if top and key not in tops:
+                    tops.append(key)
+    for row in content["mean_over_splits"]:
+        for kind in ("one-stage", "two-stage"):
+            entry = row[kind][where][part]
+            cells = []
+            for key in (*keys, *tops):
+                value, error = entry.get(key), entry.get(f"{key}_standard_error")
+                text_ = number(value, 3)
+                if value is not None and error is not None:
+                    text_ += f" ± {number(error, 3)}"
+                cells.append(text_)
+            rows.append((f"N = {row['train_samples']:,}, {kind}", *cells))
+    cells_are = {"test": "test cells", "view": "all cells of the view that were not learned from"}
+    only = "" if part == "all" else ", those truly above 91 % alone"
+    splits = content["mean_over_splits"][0]["splits"] if content["mean_over_splits"] else 0
+    return Table(
+        f"Predictions against one training run of each cell: {cells_are[where]}{only}; means over "
+        f"{splits} random splits and their standard errors; squared errors in squared percentage "
+        f"points. {source}",
+        (
+            "predictor",
+            "Kendall tau",
+            "Spearman",
+            "mean squared error",
+            "R²",
+            *(f"precision at {top.removeprefix('precision_at_')}" for top in tops),
+        ),
+        tuple(rows),
+    )
+
+
 def headline_table(run: Run) -> Table | None:
     """How much sooner predictors are where sequential methods end up; None without a pair."""
     rows = []
@@ -116,7 +320,7 @@ def headline_table(run: Run) -> Table | None:
                     number(at["target_percent"]),
                     f"{at['samples']:,}",
                     _reached(at["predictor_samples"]),
-                    number(at["ratio"], 1),
+                    _ratio(at),
                     _interval(at),
                 )
             )
@@ -154,6 +358,14 @@ def headlines(run: Run) -> list[str]:
     return sentences
 
 
+def _ratio(speedup: dict[str, Any]) -> str:
+    """A ratio, or the bound that is known of it."""
+    least = speedup.get("ratio_at_least")
+    if speedup["ratio"] is None and least is not None:
+        return f"over {number(least, 1)}"
+    return number(speedup["ratio"], 1)
+
+
 def _reached(samples: float | None) -> str:
     return "not reached" if samples is None else f"{samples:,.0f}"
 
@@ -170,7 +382,7 @@ def target_table(run: Run, comparison: dict[str, Any], metric: str) -> Table:
             number(entry["target_percent"]),
             _reached(entry["predictor_samples"]),
             _reached(entry["baseline_samples"]),
-            number(entry["ratio"], 1),
+            _ratio(entry),
             _interval(entry),
         )
         for entry in comparison[metric]
