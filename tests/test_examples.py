@@ -53,3 +53,26 @@ def test_own_predictor(table: Path, tmp_path: Path) -> None:
     printed = run("own_predictor.py", *arguments, folder=tmp_path)
     assert "kernel-ridge" in printed
     assert "kernel-ridge reaches" in printed
+
+
+def test_own_method(table: Path, tmp_path: Path) -> None:
+    arguments = ("--table", str(table), "--trials", "4", "--samples", "60")
+    printed = run("own_method.py", *arguments, folder=tmp_path)
+    assert "annealing" in printed
+
+
+def test_own_method_on_the_command_line(table: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-m", "nprep.replay", "--table", str(table)]
+    command += "--methods random,own_method:Annealing --trials 4 --samples 60 --jobs 2".split()
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")],
+        cwd=ROOT / "examples",
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'examples'}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "own_method:Annealing" in done.stdout
+    settings = (tmp_path / "out" / "settings.json").read_text()
+    assert '"searcher": "own_method:Annealing"' in settings
