@@ -63,7 +63,7 @@ def test_own_method(table: Path, tmp_path: Path) -> None:
 
 def test_own_method_on_the_command_line(table: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "nprep.replay", "--table", str(table)]
-    command += "--methods random,own_method:Annealing --trials 4 --samples 60 --jobs 2".split()
+    command += ["--methods", "random,own_method:Annealing", "--trials", "4", "--samples", "60"]
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "out")],
         cwd=ROOT / "examples",
