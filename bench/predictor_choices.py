@@ -147,7 +147,9 @@ def find_candidates(view: View, plan: SharingPlan, predictors: int = 24) -> NDAr
 class Judge:
     """Scores settings on one view."""
 
-    def __init__(self, view: View, kind: str, base: TrainingSettings) -> None:
+    def __init__(
+        self, view: View, kind: str, base: TrainingSettings, kept: Path | None = None
+    ) -> None:
         self.view, self.kind, self.base = view, kind, base
         everything = np.arange(len(view), dtype=np.int32)
         self.probe = self.candidates = everything
@@ -159,7 +161,12 @@ class Judge:
             rng = np.random.default_rng(99)
             self.probe = np.sort(rng.choice(everything, 8000, replace=False))
             if kind != "mlp":
-                self.candidates = find_candidates(view, SharingPlan.build(view.cells))
+                if kept is not None and kept.exists():
+                    self.candidates = np.load(kept)
+                else:
+                    self.candidates = find_candidates(view, SharingPlan.build(view.cells))
+                    if kept is not None:
+                        np.save(kept, self.candidates)
         self.places = np.full(len(view), -1, np.int32)
         self.places[self.candidates] = np.arange(len(self.candidates))
 
@@ -285,6 +292,7 @@ def main() -> None:
     parser.add_argument("--first-trial", type=int, default=0)
     parser.add_argument("--variants", default="", help="separated by ';'; default: all but rates")
     parser.add_argument("--set", default="", help="name=value,... changes the default compared to")
+    parser.add_argument("--candidates", type=Path, help="keep them in this file between runs")
     parser.add_argument("--raw", type=Path, help="write the results of every trial here (.npz)")
     options = parser.parse_args()
     base = parse(defaults(options.kind), options.set)
@@ -294,7 +302,8 @@ def main() -> None:
         wanted = [name for name in known if name in RATES]
     elif options.variants:
         wanted = [name.strip() for name in options.variants.split(";")]
-    judge = Judge(Table.open(options.table).view(options.view), options.kind, base)
+    view = Table.open(options.table).view(options.view)
+    judge = Judge(view, options.kind, base, options.candidates)
     trials = range(options.first_trial, options.first_trial + options.trials)
     print(f"{options.view}, {options.kind}, trials {trials.start} to {trials.stop - 1}")
     print(base)
