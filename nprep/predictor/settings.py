@@ -170,7 +170,7 @@ class MlpSettings(TrainingSettings):
 
 # What the paper states, and where it is silent the plainest reading of it: accuracies as they are,
 # mapped by the output into [10 %, 100 %]; no biases; a linear hidden dense layer, dropout after it;
-# adjacency with self-loops divided by its row sums; the regressor learns from those samples that the
+# adjacency with self-loops divided by its row sums; the regressor learns from the samples that the
 # classifier accepts, as in the re-implementations.
 FAITHFUL = GcnSettings(
     labels="sigmoid",
