@@ -29,7 +29,7 @@ from nprep.errors import SettingsError
 from nprep.kernels.noise import draw_repeats
 from nprep.predictor.settings import WIDTHS
 from nprep.replay.agreement import agreement
-from nprep.replay.folder import opened, to_json, write_file
+from nprep.replay.folder import FORMAT, opened, to_json, write_file
 from nprep.replay.progress import Progress
 from nprep.replay.settings import ViewSource, view_digest
 from nprep.search.base import SEARCH_STREAM, noise_seed_of, stream, trial_seed
@@ -229,7 +229,8 @@ def run_quality(
             "provenance": view.provenance,
         },
     }
-    with opened(folder, {"run": run, "source": source.describe()}, resume):
+    content = {"format": FORMAT, "run": run, "source": source.describe()}
+    with opened(folder, content, resume):
         parts = list(_splits(settings, view, folder, quiet, predictor))
         summary = {"format": 1, "run": run, "mean_over_splits": summarize_splits(parts)}
         write_file(folder / "quality.json", to_json({**summary, "splits": parts}))

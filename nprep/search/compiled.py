@@ -103,7 +103,8 @@ class RandomSearch(Preset):
         ) -> int:
             return random_search(state, space, rules, from_specs, positions, repeats)
 
-        return run_trials(loop, view, seeds, samples, protocol)
+        # Nothing waits for anything.
+        return run_trials(loop, view, seeds, samples, protocol, rounds=(0,))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -64,6 +65,7 @@ class Predictor(Slow):
                 repeats,
                 view.validation[positions, repeats],
                 view.training_seconds[positions, repeats],
+                rounds=np.array([0, 20], np.int32),
             )
 
         return [combine(t) for t in RandomSearch().run_block(view, seeds, 20, protocol)]
@@ -76,6 +78,25 @@ class Crash(Slow):
 
     def run_block(self, *args: object) -> list[Trace]:  # type: ignore[override]
         os._exit(3)
+
+
+class DieOnce(Slow):
+    """Takes its process down the first time that each block is run."""
+
+    name = "die-once"
+
+    def run_block(
+        self,
+        view: View,
+        seeds: Sequence[np.random.SeedSequence],
+        samples: int,
+        protocol: ReplayProtocol,
+    ) -> list[Trace]:
+        marker = Path(os.environ["NPREP_TEST_PIDS"]) / f"died-{seeds[0].spawn_key[-1]}"
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return RandomSearch().run_block(view, seeds, samples, protocol)
 
 
 class Silent(Slow):
