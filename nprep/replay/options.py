@@ -9,6 +9,7 @@ from nprep.errors import SettingsError
 from nprep.replay.protocols import PROTOCOLS, WEN2020
 from nprep.replay.settings import ReplaySettings
 from nprep.search.base import RULES
+from nprep.search.registry import method_names
 
 # What a named protocol decides unless the option is given.
 _OF_PROTOCOL = ("methods", "samples", "train_samples", "top_k", *RULES, "seconds")
@@ -25,9 +26,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--methods",
         default=absent,
-        help="names, separated by commas: random, evolution, evolution-ying, np, np-one-stage, "
-        "mlp, oracle, or module:Class (default: the protocol's; wen2020: "
-        f"{','.join(WEN2020.methods)})",
+        help=f"names, separated by commas: {', '.join(method_names())}, or module:Class "
+        f"(default: the protocol's; wen2020: {','.join(WEN2020.methods)})",
     )
     what.add_argument(
         "--samples",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from nprep.errors import SettingsError
 from nprep.predictor.settings import GcnSettings
+from nprep.replay.settings import ReplaySettings
 from nprep.search.archive import Breeding
 from nprep.search.base import ReplayProtocol, Trace, trial_seed
 from nprep.search.compiled import RandomSearch
@@ -127,6 +128,14 @@ def test_npenas_trains_rounds_of_the_predicted_best() -> None:
     (short,) = run(dataclasses.replace(method, max_samples=14), 30)
     assert sizes_of(short) == [8, 6]
     np.testing.assert_array_equal(short.positions, trace.positions[:14])
+
+
+def test_budgets_beyond_what_a_method_takes_end_its_trials() -> None:
+    settings = ReplaySettings(methods=("npenas", "bananas", "random"), samples=10_000)
+    methods = settings.make_methods()
+    horizons = {name: settings.horizon(method) for name, method in methods.items()}
+    assert horizons == {"npenas": 500, "bananas": 1000, "random": 10_000}
+    assert dataclasses.replace(settings, samples=150).horizon(methods["npenas"]) == 150
 
 
 def test_guided_searches_find_better_cells_than_random_search() -> None:
