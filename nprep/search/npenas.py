@@ -6,8 +6,8 @@ a predictor trained from scratch on all cells so far, 100 mutations of the best 
 them with the best predictions are trained. The predictor here is this package's GCN in the size and
 with the training of the authors' graph isomorphism network (three layers of 32 channels that sum
 over neighbours, a dense layer of 16 units, 300 epochs of Adam at 0.005). Published at 150 queries,
-the mean of the validation runs driving the search: 94.14 % mean test accuracy for NPENAS-NP, 94.10
-for NPENAS-BO.
+as others quote it, the mean of the validation runs driving the search in the authors' program:
+94.14 % mean test accuracy for NPENAS-NP, 94.10 for NPENAS-BO.
 """
 
 from __future__ import annotations
