@@ -44,6 +44,7 @@ PROTOCOLS = {
     "query": ReplayProtocol(repeats="query"),
     "free": ReplayProtocol(duplicates="free"),
     "specs": ReplayProtocol(sampling="specs"),
+    "invalid": ReplayProtocol(sampling="specs", invalid="zero"),
     "seconds": ReplayProtocol(seconds=9000.0),
 }
 every_method = pytest.mark.parametrize("name", method_names())
