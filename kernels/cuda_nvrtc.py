@@ -52,6 +52,9 @@ def find_nvrtc() -> ctypes.CDLL | None:
     by_name = ctypes.util.find_library("nvrtc")
     for candidate in [*candidates, *([by_name] if by_name else [])]:
         try:
+            # It opens its own part by name alone, and finds it if it is loaded.
+            for part in sorted(Path(candidate).parent.glob("libnvrtc-builtins.so.*")):
+                ctypes.CDLL(str(part), mode=ctypes.RTLD_GLOBAL)
             return ctypes.CDLL(candidate)
         except OSError:
             continue

@@ -13,9 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep.errors import SettingsError
 from nprep.kernels.cuda_device import MAX_THREADS, Device, DeviceArray, check_precision
 from nprep.kernels.cuda_layout import GcnLayout, Tensor
 from nprep.kernels.gcn_adam import BETA_1, BETA_2, cosine_rate
+
+# More vertices than this would be confused in the numbering of dropout masks (gcn_train.cu).
+MAX_PLACES = 256
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,11 @@ class CudaTrainer:
         self.steps = len(scales)
         self._batch = int(min(rules.batch, samples.max()))
         self._places = int(np.diff(graphs.cell_starts).max())
+        if self._places > MAX_PLACES:
+            raise SettingsError(
+                f"a graph has {self._places} vertices, and the cupy backend trains on at most "
+                f"{MAX_PLACES}: choose another backend"
+            )
         order_starts = np.cumsum([0, *(order.size for order in orders[:-1])], dtype=np.int64)
         upload = device.upload
         self._cells = upload(graphs.cell_offsets), upload(order_starts)
@@ -355,7 +364,7 @@ class CudaTrainer:
         for layer in range(layout.layers - 1, -1, -1):
             tensor = layout.tensors[layer]
             self._launch(
-                "split_deltas", items, trials, np.int32(rows), quads, self._sums[layer],
+                "split_deltas", items, trials, np.int32(rows), places, quads, self._sums[layer],
                 self._deltas, *self._dropout(rules.drop_layers, layer), self._split,
             )  # fmt: skip
             self._bias_gradient(rows, tensor, rules.layer_biased, self._split)

@@ -32,6 +32,12 @@ KERNEL draw_batch(int32 trials, int32 batch, int32 epochs, const int32 *step,
     }
 }
 
+// The number of a batch's row among dropout masks. It must not depend on `places`, which the largest
+// graph of all trials in a block decides; no graph has more than 256 vertices.
+DEVICE int64 mask_row(int64 row, int32 places) {
+    return row / places * 256 + row % places;
+}
+
 // Four elements of a dropout mask: 0 with probability limit / 65,536, else `kept`. It is a function
 // of the trial's seed, the step, the place in the network and the element, so that the backward pass
 // makes it again instead of storing it.
@@ -93,8 +99,9 @@ KERNEL layer_forward(int32 trials, int32 batch, int32 places, int32 quads, int32
             left = add4(left, biases[0]);
             right = add4(right, biases[quads]);
             state = scale4(0.5f, add4(positive4(left), positive4(right)));
-            state = multiply4(state, dropout_mask(seeds[trial], step[0], site, row * quads + quad,
-                                                  limit, kept));
+            state = multiply4(state, dropout_mask(seeds[trial], step[0], site,
+                                                  mask_row(row, places) * quads + quad, limit,
+                                                  kept));
         }
         sums[place * 2 * quads + quad] = left;
         sums[place * 2 * quads + quads + quad] = right;
@@ -260,13 +267,14 @@ KERNEL readout_backward(int32 trials, int32 batch, int32 places, int32 quads, co
 }
 
 // The gradient of a layer's sums (T, rows, 8 quads) from that of its states.
-KERNEL split_deltas(int32 trials, int32 rows, int32 quads, const float4 *sums,
+KERNEL split_deltas(int32 trials, int32 rows, int32 places, int32 quads, const float4 *sums,
                     const float4 *deltas, const int32 *step, const uint64 *seeds, int32 site,
                     uint32 limit, float kept, float4 *split) {
     FOR_EACH(i, (int64)trials * rows * quads) {
         const int64 place = i / quads, trial = place / rows, row = place - trial * rows;
         const int32 quad = (int32)(i - place * quads);
-        const float4 mask = dropout_mask(seeds[trial], step[0], site, row * quads + quad, limit, kept);
+        const float4 mask = dropout_mask(seeds[trial], step[0], site,
+                                         mask_row(row, places) * quads + quad, limit, kept);
         const float4 delta = scale4(0.5f, multiply4(deltas[i], mask));
         const int64 left = place * 2 * quads + quad;
         split[left] = gate4(sums[left], delta);

@@ -182,17 +182,19 @@ def test_orders_are_followed(device: Device, space: CellBatch) -> None:
     assert np.quantile(np.abs(shuffled[0] - expected), 0.99) < 2e-5
 
 
-def masks(seed: int, step: int, site: int, rows: int, columns: int, rate: float) -> NDArray:
-    """The dropout mask of a (rows, columns) array, columns padded to a multiple of 4."""
+def masks(
+    seed: int, step: int, site: int, numbers: NDArray[np.integer], columns: int, rate: float
+) -> NDArray:
+    """The dropout mask of rows with these numbers, columns padded to a multiple of 4."""
     limit = round(rate * 65536)
-    quads = rows * columns // 4
-    counter = (((step * 64 + site) << 32) + np.arange(quads)).astype(np.uint64)
+    quads = (numbers[:, None] * (columns // 4) + np.arange(columns // 4)).ravel()
+    counter = (((step * 64 + site) << 32) + quads).astype(np.uint64)
     word = np.uint64(seed) + counter * np.uint64(0x9E3779B97F4A7C15)
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     word ^= word >> np.uint64(31)
     parts = word[:, None] >> np.arange(0, 64, 16, dtype=np.uint64) & np.uint64(0xFFFF)
-    return np.where(parts < limit, 0.0, 1 / (1 - rate)).reshape(rows, columns)
+    return np.where(parts < limit, 0.0, 1 / (1 - rate)).reshape(-1, columns)
 
 
 def masked_loss(
@@ -214,16 +216,18 @@ def masked_loss(
         left = along @ products[:, :, :width] + bias[:width]
         right = against @ products[:, :, width:] + bias[width:]
         states = (np.maximum(left, 0) + np.maximum(right, 0)) / 2 * used
-        mask = masks(seed, 0, layer, count * 7, width, rules.drop_layers)
+        rows = (256 * np.arange(count)[:, None] + np.arange(7)).ravel()
+        mask = masks(seed, 0, layer, rows, width, rules.drop_layers)
         states = states * mask.reshape(states.shape)
     values = states.sum(1) / cells.num_vertices[:, None]
-    values = values * masks(seed, 0, layout.layers, count, width, rules.drop_readout)
+    values = values * masks(seed, 0, layout.layers, np.arange(count), width, rules.drop_readout)
     for number, (matrix, bias) in enumerate(tensors[layout.layers :]):
         values = values @ matrix + bias
         if number < len(layout.head):
             values = np.maximum(values, 0)
             site = layout.layers + 1 + number
-            values = values * masks(seed, 0, site, count, values.shape[1], rules.drop_head)
+            mask = masks(seed, 0, site, np.arange(count), values.shape[1], rules.drop_head)
+            values = values * mask
     return float(np.square(values[:, 0] - targets).mean())
 
 
@@ -232,8 +236,6 @@ def test_gradients_under_dropout_equal_finite_differences(device: Device, space:
     layout = GcnLayout(NUM_TYPES, 2, 8, (8, 4))
     cells, targets = draw(space, [8], 8)
     cells = CellBatch(cells.adjacency_bits, cells.operations, cells.num_vertices)
-    # All 7 places of a slot take part in the numbering of masks, so a full cell must be there.
-    assert cells.num_vertices.max() == 7
     start = random_parameters(np.random.default_rng(4), 1, 2, 8, (8, 4))
     seed = 12345
     trainer = CudaTrainer(
@@ -264,25 +266,34 @@ def test_gradients_under_dropout_equal_finite_differences(device: Device, space:
 
 
 def test_dropout_masks_have_their_rate() -> None:
-    drawn = np.concatenate([masks(9, step, 3, 70, 144, 0.1).ravel() for step in range(20)])
+    drawn = np.concatenate(
+        [masks(9, step, 3, np.arange(70), 144, 0.1).ravel() for step in range(20)]
+    )
     # 200,000 draws: the standard deviation of the share is 0.0007.
     assert (drawn == 0).mean() == pytest.approx(0.1, abs=0.003)
-    assert not np.array_equal(masks(9, 0, 3, 70, 144, 0.1), masks(9, 1, 3, 70, 144, 0.1))
+    rows = np.arange(70)
+    assert not np.array_equal(masks(9, 0, 3, rows, 144, 0.1), masks(9, 1, 3, rows, 144, 0.1))
 
 
 def test_a_trial_does_not_depend_on_its_block(device: Device, space: CellBatch) -> None:
-    rules = replace(PLAIN, drop_head=0.1)
+    rules = replace(PLAIN, drop_layers=0.1, drop_readout=0.1, drop_head=0.1)
     layout = GcnLayout(NUM_TYPES, 2, 8, (8,))
-    cells, targets = draw(space, [10, 10], 9)
-    # Both trials must reserve the same rows for their masks to be numbered alike.
-    assert all(cells.num_vertices[half].max() == 7 for half in (slice(10), slice(10, 20)))
+    # The neighbour is larger in both the number of its cells and their sizes.
+    small = space.take(np.arange(1, 7))
+    large, targets = draw(space, [10, 6], 9)
+    cells = CellBatch(
+        np.append(large.adjacency_bits[:10], small.adjacency_bits),
+        np.append(large.operations[:10], small.operations, axis=0),
+        np.append(large.num_vertices[:10], small.num_vertices),
+    )
+    assert cells.num_vertices[:10].max() > cells.num_vertices[10:].max()
     start = random_parameters(np.random.default_rng(6), 2, 2, 8, (8,))
     seeds = np.array([3, 4], np.uint64)
-    orders = plain_orders(rules, [10, 10])
+    orders = plain_orders(rules, [10, 6])
     both, _ = CudaTrainer(
-        device, layout, rules, graphs_of(cells, [0, 10, 20], targets), start, orders, seeds
+        device, layout, rules, graphs_of(cells, [0, 10, 16], targets), start, orders, seeds
     ).train()
-    second = graphs_of(cells.take(np.arange(10, 20)), [0, 10], targets[10:])
+    second = graphs_of(cells.take(np.arange(10, 16)), [0, 6], targets[10:])
     alone, _ = CudaTrainer(device, layout, rules, second, start[1:], orders[1:], seeds[1:]).train()
     assert np.quantile(np.abs(both[1] - alone[0]), 0.99) < 2e-5
 
