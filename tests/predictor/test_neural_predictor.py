@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from nprep.errors import SettingsError
+from nprep.predictor import backends
+from nprep.predictor.backend_cupy import CupyBackend
 from nprep.predictor.gcn import GcnWeights
 from nprep.predictor.settings import FAITHFUL, GcnSettings, MlpSettings
 from nprep.search import neural_predictor
@@ -18,6 +21,7 @@ from nprep.search.base import ReplayProtocol, trial_seed
 from nprep.search.neural_predictor import MlpPredictor, NeuralPredictor, best_new, preset
 from nprep.search.registry import make_method
 from nprep.table.view import View
+from tests.cuda.host_device import HostDevice, find_compiler
 from tests.synthetic import synthetic_view
 
 QUICK = GcnSettings(width=16, head=(8,), epochs=10, learning_rate=3e-3)
@@ -131,21 +135,22 @@ def test_the_classifier_is_learned(view: View, monkeypatch: pytest.MonkeyPatch) 
     # Bug of others: cells selected by their true accuracy. A classifier that answers something else
     # must change what the regressor is trained on and what is chosen.
     trained: list[np.ndarray] = []
-    train = neural_predictor.train
+    train = backends.train
 
     def spy(cells: object, labels: np.ndarray, *rest: object) -> GcnWeights:
         trained.append(labels)
         return train(cells, labels, *rest)  # type: ignore[arg-type] # passed on as it came
 
     def only_small(weights: GcnWeights, cells: object, threads: int = 1) -> np.ndarray:
-        if weights.scale.kind == "class":
-            return (cells.num_vertices < 7).astype(np.float32)  # type: ignore[attr-defined]
-        return scores
+        assert weights.scale.kind == "class"
+        return (cells.num_vertices < 7).astype(np.float32)  # type: ignore[attr-defined]
 
     scores = np.random.default_rng(0).random(len(view)).astype(np.float32)
-    monkeypatch.setattr(neural_predictor, "train", spy)
+    monkeypatch.setattr(backends, "train", spy)
     monkeypatch.setattr(neural_predictor, "predict", only_small)
-    method = NeuralPredictor("np", 60, predictor=QUICK)
+    monkeypatch.setattr(neural_predictor, "predictions", lambda *_: iter([scores]))
+    learned = replace(QUICK, regressor_samples="classifier")
+    method = NeuralPredictor("np", 60, predictor=learned)
     trace = method.run_block(view, seeds("np", 1), 80, PROTOCOL)[0]
     small = view.cells.num_vertices[trace.positions] < 7
     assert small[60:].all()
@@ -159,6 +164,36 @@ def test_the_classifier_is_learned(view: View, monkeypatch: pytest.MonkeyPatch) 
     accurate = trace.validation[:60][trace.validation[:60] > 0.91]
     expected = accurate if len(accurate) >= 10 else trace.validation[:60]
     np.testing.assert_array_equal(trained[1], expected)
+
+
+@pytest.mark.parametrize("two_stage", [True, False])
+def test_blocks_change_nothing(view: View, two_stage: bool) -> None:
+    method = NeuralPredictor("np", 40, two_stage, QUICK, "numba")
+    together = method.run_block(view, seeds("np", 3), 60, PROTOCOL)
+    for seed, trace in zip(seeds("np", 3), together, strict=True):
+        alone = method.run_block(view, [seed], 60, PROTOCOL)[0]
+        np.testing.assert_array_equal(trace.positions, alone.positions)
+        np.testing.assert_array_equal(trace.validation, alone.validation)
+
+
+def test_a_search_on_another_backend(
+    view: View, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # The CUDA sources on the CPU: the same sample, a predictor of the same kind, other orders.
+    compiler = find_compiler()
+    if compiler is None:
+        pytest.skip("no C++ compiler was found (set CXX)")
+    host = CupyBackend(HostDevice(compiler, tmp_path))
+    method = NeuralPredictor("np", 40, True, replace(QUICK, dropout_head=0.0), "numba")
+    expected = method.run_block(view, seeds("np", 2), 60, PROTOCOL)
+    monkeypatch.setattr(neural_predictor, "make_backend", lambda choice: host)
+    other = replace(method, backend="cupy")
+    assert other.settings()["backend"] == host.describe()
+    for one, two in zip(other.run_block(view, seeds("np", 2), 60, PROTOCOL), expected, strict=True):
+        np.testing.assert_array_equal(one.positions[:40], two.positions[:40])
+        assert len(set(one.positions.tolist())) == 60
+        alike = np.isin(one.positions[40:], two.positions[40:]).mean()
+        assert alike > 0.2
 
 
 def test_presets() -> None:
