@@ -25,7 +25,7 @@ import argparse
 import time
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ from nprep.search.neural_predictor import best_new
 from nprep.space import encode_flat
 from nprep.table.table import Table
 from nprep.table.view import View
+
+Settings = TypeVar("Settings", bound=Any)
 
 SAMPLES = 172
 BUDGETS = (219, 300, 403, 500)
@@ -262,7 +264,7 @@ def variants(kind: str, base: TrainingSettings) -> dict[str, TrainingSettings]:
     return {name: settings for name, settings in made.items() if settings != base}
 
 
-def parse(base: TrainingSettings, changes: str) -> TrainingSettings:
+def parse(base: Settings, changes: str) -> Settings:
     """The settings with ``name=value,...`` changed; values are Python literals or words."""
     known = {field.name for field in fields(base)}
     for change in filter(None, changes.split(",")):
