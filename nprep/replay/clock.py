@@ -215,7 +215,8 @@ def timeline(
         last.append(float(ends.max()))
         busy.append(float(seconds.sum(dtype=np.float64) / (workers * ends.max())))
 
-    if hasattr(method, "run_concurrently"):
+    # One machine has done its work already.
+    if workers > 1 and hasattr(method, "run_concurrently"):
         for trial in range(settings.trials):
             seeds = [trial_seed(settings.seed, name, trial)]
             (timed,) = method.run_concurrently(

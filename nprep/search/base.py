@@ -238,6 +238,8 @@ class Evaluator:
         self.charged = 0
         self.epochs = 0
         self.seconds = 0.0
+        # Of the last query: (A,) seconds that each answer was charged.
+        self.last_seconds = np.zeros(0)
 
     @property
     def done(self) -> bool:
@@ -313,7 +315,8 @@ class Evaluator:
         self.queries += answered
         self.charged += int(new.sum())
         self.epochs += int(costs[:answered].sum())
-        self.seconds += float(times[:answered].sum())
+        self.last_seconds = times[:answered]
+        self.seconds += float(self.last_seconds.sum())
         return validation[positions, repeats]
 
     def _new(self, positions: NDArray[np.int32], budget: int) -> NDArray[np.bool_]:

@@ -21,8 +21,17 @@ from nprep.kernels.breeding import draw_new
 from nprep.kernels.rng import random_double, seed_state
 from nprep.kernels.tpe import LEVELS, PARAMETERS, propose, to_codes
 from nprep.search.archive import Genotypes
-from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
+from nprep.search.base import (
+    SEARCH_STREAM,
+    Evaluator,
+    Preset,
+    ReplayProtocol,
+    TimedTrace,
+    Trace,
+    stream,
+)
 from nprep.search.compiled import space_of
+from nprep.search.halving_clock import halve_concurrently
 from nprep.table.view import View
 
 # Of the reference implementation of BOHB, HpBandSter.
@@ -71,6 +80,26 @@ class Hyperband(Preset):
         for budget in self.budgets:
             view.at(budget)
         return [self._trial(view, seed, samples, protocol) for seed in seeds]
+
+    def run_concurrently(
+        self,
+        view: View,
+        seeds: Sequence[np.random.SeedSequence],
+        samples: int,
+        protocol: ReplayProtocol,
+        workers: int,
+    ) -> list[TimedTrace]:
+        """Runs one trial per seed on ``workers`` machines (see ``halving_clock``)."""
+        return [
+            halve_concurrently(
+                self.sampler(view, stream(seed, SEARCH_STREAM), protocol.sampling),
+                Evaluator(view, seed, samples, protocol),
+                self.budgets,
+                self.eta,
+                workers,
+            )
+            for seed in seeds
+        ]
 
     def sampler(self, view: View, seed: np.random.SeedSequence, sampling: str) -> Sampler:
         """What proposes the cells of a trial."""

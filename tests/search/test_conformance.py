@@ -13,29 +13,13 @@ import pytest
 from nprep.errors import SettingsError
 from nprep.search.base import Method, ReplayProtocol, Trace, trial_seed
 from nprep.search.registry import make_method, method_names
-from nprep.table.view import FULL_EPOCHS, Fidelity, View
+from nprep.table.view import FULL_EPOCHS, View
+from tests.search.short_trainings import with_short_trainings
 from tests.synthetic import synthetic_view
 
 # Few cells to learn from: the checks are of bookkeeping, and training takes its time.
 TRAIN_SAMPLES = 12
 SAMPLES = 24
-
-
-def with_short_trainings(view: View) -> View:
-    """The view with made-up values for 4, 12 and 36 epochs; some cells lack those for 36."""
-    rng = np.random.default_rng(1)
-    lower = {}
-    for budget in (4, 12, 36):
-        epochs = np.full(len(view), budget, np.uint8)
-        values = (view.validation - np.float32(0.3 / budget)).clip(0.1)
-        seconds = view.training_seconds * np.float32(budget / FULL_EPOCHS)
-        if budget == 36:
-            missing = rng.random(len(view)) < 0.1
-            epochs[missing] = FULL_EPOCHS
-            values[missing] = view.validation[missing]
-            seconds[missing] = view.training_seconds[missing]
-        lower[budget] = Fidelity(epochs, values, seconds)
-    return dataclasses.replace(view, lower=lower)
 
 
 VIEW = with_short_trainings(synthetic_view(400))
