@@ -261,11 +261,14 @@ class RayEngine:
         """Counts that a block was lost.
 
         Raises:
-            NprepError: If it was lost too often.
-            RuntimeError: If it was not lost, but can't be run on a node at all.
+            NprepError: If it was lost too often, or was not lost but can't be run on a node at all.
         """
         if isinstance(error, self._ray.exceptions.RayTaskError):
-            raise RuntimeError(f"{name_of(block)} can't be run on a node: {error}") from error
+            why = str(error).strip().splitlines()[-1][:300]
+            raise NprepError(
+                f"{name_of(block)} can't be run on a node of the Ray cluster ({why}): install the "
+                "same nprep, and your own methods, on every node."
+            ) from error
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
         losses[block] += 1
         if losses[block] > MAX_LOSSES:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import nprep
 from nprep.errors import MissingDependencyError, NprepError, SettingsError
 from nprep.replay import ray_engine
 from nprep.replay.engine import blocks_of, run_replay
@@ -191,6 +192,10 @@ def test_what_can_never_run_is_told(
     with pytest.raises(SettingsError, match="more than 0 CPUs"):
         RayEngine(running.cluster.address, cpus=0)
     with RayEngine(running.cluster.address) as engine:
+        with monkeypatch.context() as patch:
+            patch.setattr(nprep, "__version__", "9.9")
+            with pytest.raises(SettingsError, match=r"has nprep .* 9\.9"):
+                run_replay(SETTINGS, SyntheticSource(), tmp_path / "version", engine=engine)
         for name, expected in (("Crash", "2 times"), ("Silent", "0 traces")):
             settings = dataclasses.replace(SETTINGS, methods=(f"{HERE}:{name}",), trials=2)
             with pytest.raises(NprepError, match=expected):
