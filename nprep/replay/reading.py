@@ -219,7 +219,7 @@ def read_run(path: Path) -> Run:
             "--out wrote."
         )
     if not lone or (folder / SUMS).is_file():
-        for name in (curves.name, SETTINGS, SUMMARY):
+        for name in (curves.name, SETTINGS, SUMMARY, TIMED, CLOCK):
             if (folder / name).is_file():
                 read_output(folder, name)
     content = _read_json(folder / SETTINGS, ("run",), missing_ok=lone)
@@ -297,14 +297,15 @@ def differences(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
     rules, views = [], []
     for run in known[1:]:
         first = known[0]
+        ours, theirs = dataclasses.asdict(first.rules), dataclasses.asdict(run.rules)
         names = [
-            f"{name} {first.protocol.get(name)!r} and {run.protocol.get(name)!r}"
-            for name in {**first.protocol, **run.protocol}
-            if first.protocol.get(name) != run.protocol.get(name)
+            f"{name} {ours[name]!r} and {theirs[name]!r}"
+            for name in ours
+            if ours[name] != theirs[name]
         ]
         if names:
-            rules.append(f"{first.name} and {run.name} differ in protocol: {', '.join(names)}")
-        if first.view.get("digest") != run.view.get("digest"):
+            rules.append(f"{first.name} and {run.name} differ in protocol ({', '.join(names)})")
+        elif first.view.get("digest") != run.view.get("digest"):
             views.append(
                 f"{first.name} and {run.name} searched other values (view "
                 f"{first.view.get('name')} and {run.view.get('name')}, digests "
@@ -329,7 +330,7 @@ def check_comparable(runs: Sequence[Run], mixed: bool) -> list[str]:
     rules, views = differences(runs)
     if rules and not mixed:
         raise SettingsError(
-            f"{rules[0]}; their numbers cannot be compared: draw them apart, or with --mixed."
+            f"{rules[0]}, so their numbers cannot be compared: draw them apart, or with --mixed."
         )
     unknown = [run.name for run in runs if not run.content]
     warnings = [f"Not comparable: {sentence}." for sentence in (*rules, *views)]

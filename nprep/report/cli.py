@@ -107,7 +107,7 @@ def _write_pictures(sections: Sequence[Section], out: Path) -> list[Path]:
     written = []
     for section in sections:
         for picture in section.pictures:
-            for kind, content in picture.files.items():
+            for kind, content in picture.files().items():
                 path = folder / f"{picture.name}.{kind}"
                 write_file(path, content)
                 written.append(path)

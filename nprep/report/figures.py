@@ -21,6 +21,7 @@ from nprep.replay.figure import (
 from nprep.replay.looks import FAINT, GRID, INK, ORACLE, looks_for
 from nprep.replay.reading import Run, labels_of
 from nprep.report.html import Picture
+from nprep.report.tables import part_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,19 +62,16 @@ def picture(
         figure = Figure(figsize=size, layout="constrained")
         drawing(figure, narrow)
         figures.append(render(figure, kind))
-    alone = Figure(figsize=(sizes[0][0], sizes[0][1] + 1), layout="constrained")
-    drawing(alone, False)
-    alone.suptitle(title, fontsize=11, x=0.01, ha="left")
-    notes = textwrap.fill(f"{caption} {more}", round(17.5 * sizes[0][0]))
-    alone.supxlabel(notes, fontsize=7.5, color=FAINT, x=0.01, ha="left")
-    return Picture(
-        name,
-        (_MIME[kind], figures[0]),
-        (_MIME[kind], figures[1]),
-        alt,
-        caption,
-        {"png": render(alone, "png"), "svg": render(alone, "svg")},
-    )
+
+    def alone() -> dict[str, bytes]:
+        figure = Figure(figsize=(sizes[0][0], sizes[0][1] + 1), layout="constrained")
+        drawing(figure, False)
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+        notes = textwrap.fill(f"{caption} {more}", round(17.5 * sizes[0][0]))
+        figure.supxlabel(notes, fontsize=7.5, color=FAINT, x=0.01, ha="left")
+        return {form: render(figure, form) for form in ("png", "svg")}
+
+    return Picture(name, (_MIME[kind], figures[0]), (_MIME[kind], figures[1]), alt, caption, alone)
 
 
 def curves_picture(
@@ -428,8 +426,8 @@ def quality_picture(name: str, content: dict[str, Any], title: str, source: str)
     lines = (
         ("one-stage", "all", looks_for(["np-one-stage"])[0]),
         ("two-stage", "all", looks_for(["np"])[0]),
-        ("one-stage", "above", looks_for(["mlp"])[0]),
-        ("two-stage", "above", looks_for(["evolution"])[0]),
+        ("one-stage", "above_91", looks_for(["mlp"])[0]),
+        ("two-stage", "above_91", looks_for(["evolution"])[0]),
     )
 
     def drawing(figure: Figure, narrow: bool) -> None:
@@ -447,13 +445,16 @@ def quality_picture(name: str, content: dict[str, Any], title: str, source: str)
                     markersize=5,
                     linewidth=1.5,
                     capsize=2,
-                    label=f"{kind}, {'all cells' if part == 'all' else 'above 91 %'}",
+                    label=f"{kind}, {part_words(part)}",
                 )
             axes.set_xscale("log")
             axes.set_xticks(counts, [f"{n:,}" for n in counts])
             axes.minorticks_off()
             axes.set_xlabel("training samples N")
             axes.set_ylabel(words)
+            if key == "mse":
+                # A few trainings that failed make all others' errors small.
+                axes.set_yscale("log")
             axes.grid(True, color=GRID, linewidth=0.6)
             for side in ("top", "right"):
                 axes.spines[side].set_visible(False)
@@ -463,7 +464,7 @@ def quality_picture(name: str, content: dict[str, Any], title: str, source: str)
         )
 
     taus = [
-        f"{kind} on {part} cells from {rows[0][kind]['view'][part].get('tau', np.nan):.2f} to "
+        f"{kind}, {part_words(part)}, from {rows[0][kind]['view'][part].get('tau', np.nan):.2f} to "
         f"{rows[-1][kind]['view'][part].get('tau', np.nan):.2f}"
         for kind, part, _ in lines
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 _STYLE = """
@@ -148,7 +148,7 @@ class Picture:
         narrow: Likewise for windows of up to 640 pixels.
         alt: What it shows, in words, for those who cannot see it.
         caption: Below it.
-        files: Standalone files by ending, title and notes included.
+        files: Makes standalone files by ending, title and notes included.
     """
 
     name: str
@@ -156,7 +156,7 @@ class Picture:
     narrow: tuple[str, bytes]
     alt: str
     caption: str
-    files: dict[str, bytes]
+    files: Callable[[], dict[str, bytes]]
 
     def to_html(self) -> str:
         """The figure element; both forms are inside the page, the browser takes one."""

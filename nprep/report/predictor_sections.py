@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nprep.errors import NprepError
 from nprep.replay.agreement import agreement
 from nprep.replay.curves import Curves
+from nprep.replay.predictor_quality import PARTS
 from nprep.replay.progress import format_seconds
 from nprep.replay.reading import Run
 from nprep.report import tables
@@ -20,6 +21,7 @@ from nprep.report.context import Context
 from nprep.report.figures import accuracy_map, map_picture, quality_picture, scatter_picture
 from nprep.report.html import Picture, Section, Table, details, missing
 from nprep.report.refit import Predictions, can_refit, refit
+from nprep.report.tables import part_words
 from nprep.table.view import View
 
 # Among how many of the best cells predictors are judged.
@@ -126,13 +128,13 @@ def agreement_rows(
         truth: (M,) percent.
 
     Returns:
-        Rows for all cells and for those truly above 91 %: means over the trials.
+        Rows for all cells and for those truly above some accuracies: means over the trials.
     """
     rows = []
-    for part, low in (("all cells", -math.inf), ("above 91 %", 91.0)):
+    for part, low in PARTS.items():
         each = []
         for one in found:
-            inside = truth > low
+            inside = truth > 100 * low
             inside[one.known] = False
             ranked = one.scores.astype(np.float64)
             if one.accepted is not None:
@@ -142,7 +144,7 @@ def agreement_rows(
         unit = all(one.unit for one in found)
         rows.append(
             (
-                f"{method}, {part}",
+                f"{method}, {part_words(part)}",
                 f"{len(found)}",
                 tables.number(float(np.mean([a.tau for a in each])), 3),
                 tables.number(float(np.mean([a.spearman for a in each])), 3),
@@ -194,11 +196,15 @@ def quality(context: Context) -> Section:
         made = quality_picture(f"quality-{number}", each.summary, title, source)
         pictures.append(made)
         body.append(made.to_html())
-        for where, part in (("view", "all"), ("view", "above"), ("test", "all"), ("test", "above")):
-            table = tables.quality_table(each.summary, where, part, source).to_html()
-            names = {"view": "the whole view", "test": "as many cells as the paper tests on"}
-            only = ", above 91 %" if part == "above" else ""
-            body.append(table if where == "view" else details(f"On {names[where]}{only}", table))
+        for where, words in (
+            ("view", "the whole view"),
+            ("test", "as many cells as the paper tests on"),
+        ):
+            for part in PARTS:
+                table = tables.quality_table(each.summary, where, part, source).to_html()
+                title = f"On {words}, {part_words(part)}"
+                first = (where, part) == ("view", "all")
+                body.append(table if first else details(title, table))
     if not body:
         run = context.runs[0] if context.runs else None
         source = run.content.get("source", {}) if run else {}

@@ -1,7 +1,8 @@
 """Predictors of stored trials, trained once more: a run keeps queries, not weights.
 
 The training cells, their accuracies and all seeds of a trial are known, so the same predictor
-comes out; that it asks for the same cells as the stored trial did is checked every time.
+comes out, whatever has run the trial, but for the last digits of another processor; that it asks
+for the same cells as the stored trial did is checked every time.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Predictions:
 
 def can_refit(settings: dict[str, Any]) -> bool:
     """Whether a method's settings, as ``settings.json`` has them, are those of such a predictor."""
-    known = {"name", "train_samples", "two_stage", "predictor"}
-    return set(settings) in (known, known - {"two_stage"})
+    needed = {"name", "train_samples", "predictor"}
+    return needed <= set(settings) <= needed | {"two_stage", "backend"}
 
 
 def refit(

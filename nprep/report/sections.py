@@ -223,9 +223,8 @@ def cells(context: Context) -> Section:
 def _cell_file(name: str, drawing: str) -> Picture:
     """A drawing that is on the page already, for a file beside it."""
     content = drawing.encode()
-    return Picture(
-        name, ("image/svg+xml", content), ("image/svg+xml", content), "", "", {"svg": content}
-    )
+    inline = "image/svg+xml", content
+    return Picture(name, inline, inline, "", "", lambda: {"svg": content})
 
 
 SECTIONS = (

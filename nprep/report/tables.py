@@ -257,13 +257,18 @@ def busy_table(run: Run) -> Table:
     )
 
 
+def part_words(part: str) -> str:
+    """A part of the cells by their true accuracy in words: "above_91" is "above 91 %"."""
+    return "all cells" if part == "all" else f"above {part.removeprefix('above_')} %"
+
+
 def quality_table(content: dict[str, Any], where: str, part: str, source: str) -> Table:
     """Agreement of predictions with the truth, by the number of training cells.
 
     Args:
         content: Of a ``quality.json``.
         where: "test" or "view": on which cells.
-        part: "all" of them, or those "above" 91 %.
+        part: Which of them, a key of ``nprep.replay.predictor_quality.PARTS``.
         source: A sentence on what is modelled.
     """
     keys = ["tau", "spearman", "mse", "r2"]
@@ -287,7 +292,7 @@ def quality_table(content: dict[str, Any], where: str, part: str, source: str) -
                 cells.append(text_)
             rows.append((f"N = {row['train_samples']:,}, {kind}", *cells))
     cells_are = {"test": "test cells", "view": "all cells of the view that were not learned from"}
-    only = "" if part == "all" else ", those truly above 91 % alone"
+    only = "" if part == "all" else f", those truly {part_words(part)} alone"
     splits = content["mean_over_splits"][0]["splits"] if content["mean_over_splits"] else 0
     return Table(
         f"Predictions against one training run of each cell: {cells_are[where]}{only}; means over "

@@ -1,0 +1,324 @@
+"""The page: what is on it, what it says is missing, and what it refuses."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from nprep._cli import run as run_command
+from nprep.replay.predictor_quality import KINDS, PARTS, QualitySettings, run_quality
+from nprep.replay.reading import read_run
+from nprep.replay.settings import TableSource
+from nprep.report import tables
+from nprep.report.cli import main
+from nprep.report.html import Table, text
+from nprep.report.predictor_sections import agreement_rows
+from nprep.report.refit import Predictions
+from nprep.report.sections import clock_targets, groups
+from nprep.report.tables import part_words
+from tests.report.runs import FREE, make_run, rewrite
+
+_VOID = {"meta", "link", "img", "source", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """Elements of a page; fails on tags that do not match."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(content)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in _VOID and self.open[-1:] != ["svg"]:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("text",):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+@pytest.fixture(scope="module")
+def quality_folder(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Path:
+    folder = tmp_path_factory.mktemp("quality") / "quality"
+    settings = QualitySettings(train_samples=(20, 40), splits=2, test_samples=30)
+
+    def predictor(view: object, known: object, labels: object, seed: object) -> object:
+        import numpy as np
+
+        from nprep.replay.predictor_quality import Predictions as Split
+
+        rng = np.random.default_rng(seed)  # type: ignore[arg-type]
+        mean = np.nanmean(view.validation, axis=1)  # type: ignore[attr-defined]
+        scores = (mean + rng.normal(0, 0.05, len(mean))).astype(np.float32)
+        return Split(dict.fromkeys(KINDS, scores), mean > 0.8)
+
+    run_quality(settings, TableSource(table, "completed"), folder, predictor=predictor)  # type: ignore[arg-type]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page_path(
+    tmp_path_factory: pytest.TempPathFactory, run_folder: Path, other_n: Path, quality_folder: Path
+) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    folders = [str(run_folder), str(other_n), str(quality_folder)]
+    assert main([*folders, "--out", str(path), "--quiet"]) == 0
+    return path
+
+
+def test_page_is_self_contained_and_sound(page_path: Path) -> None:
+    content = page_path.read_text()
+    page = Page(content)
+    names = {name for name, _ in page.found}
+    assert not names & {"script", "iframe", "object", "video", "form"}
+    for _, attributes in page.found:
+        for key in ("src", "srcset", "href"):
+            value = attributes.get(key)
+            assert value is None or value.startswith(("data:", "#")), value[:80]
+    assert "url(" not in content
+    assert "@import" not in content
+    ids = [attributes["id"] for _, attributes in page.found if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    links = {a["href"] for a in page.all("a")}
+    assert links == {f"#{anchor}" for anchor in ids}
+
+
+def test_page_is_accessible(page_path: Path) -> None:
+    page = Page(page_path.read_text())
+    assert page.all("html")[0]["lang"] == "en"
+    headings = [name for name, _ in page.found if re.fullmatch("h[1-6]", name)]
+    assert headings.count("h1") == 1
+    levels = [int(name[1]) for name in headings]
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    for image in page.all("img"):
+        assert len(image["alt"] or "") > 40
+    for drawing in page.all("svg"):
+        assert drawing["role"] == "img"
+        assert (drawing["aria-label"] or "").startswith("Cell of ")
+    for cell in page.all("th"):
+        assert cell.get("scope") in ("row", "col")
+    boxes = [box for box in page.all("div") if box.get("class") == "scroll"]
+    assert len(boxes) == len(page.all("table"))
+    assert all(box["tabindex"] == "0" and box["aria-label"] for box in boxes)
+
+
+def test_page_has_all_parts(page_path: Path) -> None:
+    page = Page(page_path.read_text())
+    anchors = [section["aria-labelledby"] for section in page.all("section")]
+    assert anchors == [
+        "run", "curves", "accuracies", "speedups", "machines", "predictions", "quality", "map",
+        "cells",
+    ]  # fmt: skip
+    words = " ".join(page.words)
+    assert "Modelled, not measured" in words
+    assert "Protocol wen2020" in words
+    assert "digest of the values" in words
+    # The second run was asked for no simulation of machines, and says so.
+    assert "second was not simulated on several machines." in words
+    assert "It asks for the same candidates as the stored trial." in words
+    assert "There is" not in words
+
+
+def test_figures_lie_beside_the_page(page_path: Path) -> None:
+    folder = page_path.with_name("report-figures")
+    names = {path.name for path in folder.iterdir()}
+    for stem in (
+        "validation-by-samples", "test-by-samples", "test-by-seconds", "machines-1",
+        "predicted-1-mlp", "quality-1", "map-mlp-1", "profile-1",
+    ):  # fmt: skip
+        assert {f"{stem}.png", f"{stem}.svg"} <= names
+    assert "cell-1-1.svg" in names
+    for path in folder.iterdir():
+        if path.suffix == ".svg":
+            ElementTree.parse(path)
+        else:
+            assert path.read_bytes().startswith(b"\x89PNG")
+    # A figure that leaves the page says for itself what is modelled.
+    assert "Modelled, not measured" in (folder / "test-by-samples.svg").read_text()
+
+
+def test_pictures_on_the_page_are_pictures(page_path: Path) -> None:
+    page = Page(page_path.read_text())
+    sources = [image["src"] for image in page.all("img")]
+    sources += [source["srcset"] for source in page.all("source")]
+    assert len(sources) >= 16
+    for source in sources:
+        kind, _, content = (source or "").partition(";base64,")
+        decoded = base64.b64decode(content, validate=True)
+        if kind == "data:image/png":
+            assert decoded.startswith(b"\x89PNG")
+        else:
+            assert kind == "data:image/svg+xml"
+            ElementTree.fromstring(decoded)
+
+
+def test_same_runs_give_the_same_page(run_folder: Path, tmp_path: Path) -> None:
+    pages = []
+    for name in ("one.html", "two.html"):
+        arguments = [str(run_folder), "--out", str(tmp_path / name), "--quiet", "--no-files"]
+        assert main([*arguments, "--refit", "0"]) == 0
+        pages.append((tmp_path / name).read_bytes())
+    assert pages[0] == pages[1]
+    assert not (tmp_path / "one-figures").exists()
+    assert "--refit 1" in pages[0].decode()
+
+
+def test_tables_are_the_summarys_numbers(run_folder: Path) -> None:
+    run = read_run(run_folder)
+    accuracy = tables.accuracy_table(run, "test")
+    summary = run.summary["methods"]["mlp"]
+    row = next(row for row in accuracy.rows if row[0] == "mlp")
+    at = accuracy.header.index("50")
+    value = next(r["test_mean"] for r in summary["curve"] if r["samples"] == 50)
+    assert row[at] == f"{value:.2f}"
+    headline = tables.headline_table(run)
+    assert headline is not None
+    first = run.summary["speedups"][0]["test_at_baseline_samples"]
+    assert headline.rows[0][3] == f"{first['samples']:,}"
+    regret = tables.regret_table(run)
+    assert regret is not None
+    assert len(regret.rows) == 6
+    clock = tables.clock_table(run, clock_targets(run)[0]) if clock_targets(run) else None
+    assert clock is None or clock.header == ("method", "1", "10")
+    assert [row[1] for row in tables.provenance_table(run).rows]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, "not reached"), (12.0, "12 s"), (90.0, "1.5 min"), (7200.0, "2.0 h"),
+     (864000.0, "10.0 days")],
+)  # fmt: skip
+def test_durations(seconds: float | None, words: str) -> None:
+    assert tables.duration(seconds) == words
+
+
+def test_text_is_escaped() -> None:
+    table = Table("<script>", ("a&b",), (('"quoted" 5 %',),))
+    content = table.to_html()
+    assert "<script>" not in content
+    assert "a&amp;b" in content
+    assert "5\u00a0%" in content
+    assert text("<b>") == "&lt;b&gt;"
+    with pytest.raises(ValueError, match="does not fit"):
+        Table("t", ("a",), (("1", "2"),))
+
+
+def test_perfect_predictors_agree_perfectly() -> None:
+    import numpy as np
+
+    truth = np.linspace(85.0, 94.0, 2000)
+    known = np.arange(0, 2000, 100, dtype=np.int32)
+    perfect = Predictions(known, (truth / 100).astype(np.float32), True, None, True)
+    rows = agreement_rows("mine", [perfect], truth)
+    assert [row[0] for row in rows] == [f"mine, {part_words(part)}" for part in PARTS]
+    for row in rows:
+        assert row[1:5] == ("1", "1.000", "1.000", "0.000")
+        assert row[6:8] == ("1.000", "1.000")
+
+
+def test_moved_table_is_asked_for(run_folder: Path, table: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run_folder, copy)
+    settings = json.loads((copy / "settings.json").read_text())
+    settings["source"]["table"] = str(tmp_path / "gone.h5")
+    rewrite(copy, "settings.json", json.dumps(settings))
+    out = tmp_path / "r.html"
+    assert main([str(copy), "--out", str(out), "--quiet", "--no-files"]) == 0
+    assert "gone.h5" in out.read_text()
+    arguments = [str(copy), "--out", str(out), "--quiet", "--no-files", "--refit", "0"]
+    assert main([*arguments, "--table", str(table)]) == 0
+    assert "The best, by mean test accuracy" in out.read_text()
+
+
+def test_other_protocols_are_shown_apart(run_folder: Path, table: Path, tmp_path: Path) -> None:
+    free = make_run(tmp_path / "free", table, protocol=FREE, workers=(), methods=("random",))
+    runs = [read_run(run_folder), read_run(free)]
+    assert [len(group) for group in groups(runs)] == [1, 1]
+    out = tmp_path / "r.html"
+    arguments = [str(run_folder), str(free), "--out", str(out), "--quiet", "--refit", "0"]
+    assert main(arguments) == 0
+    words = " ".join(Page(out.read_text()).words)
+    assert "differ in protocol (duplicates 'charged' and 'free'); they are shown apart." in words
+    assert (tmp_path / "r-figures" / "test-by-samples-2.svg").is_file()
+
+
+def test_damaged_trials_are_named(run_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run_folder, copy)
+    block = next(copy.glob("trials/mlp/*.npz"))
+    block.write_bytes(block.read_bytes()[:-50])
+    out = tmp_path / "r.html"
+    assert main([str(copy), "--out", str(out), "--quiet", "--no-files"]) == 0
+    assert "runs those trials again" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("{tmp}/nothing", "does not exist: name a folder"),
+        ("{tmp}", "is no run, it holds no curves.csv"),
+        ("{lone}", "is no folder of a run"),
+        ("{run} --refit -1", "refit is -1"),
+        ("{run} --out {tmp}/report.pdf", "ends in .html"),
+        ("{run} --bend", "unrecognized arguments: --bend"),
+        ("", "required: runs"),
+        ("{quality}", "holds the quality of predictors alone"),
+        ("{run} --out {run}/curves.csv/r.html", "cannot be written"),
+    ],
+)
+def test_mistakes_are_named(
+    arguments: str,
+    message: str,
+    run_folder: Path,
+    quality_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lone = shutil.copy(run_folder / "curves.csv", tmp_path / "mine.csv")
+    before = sorted(tmp_path.rglob("*"))
+    filled = arguments.format(tmp=tmp_path, run=run_folder, quality=quality_folder, lone=lone)
+    # Without the costly parts, which come before the page is written.
+    extra = ["--refit", "0", "--quiet"] if "--refit" not in filled and filled else []
+    assert run_command(main, [*filled.split(), *extra]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["settings.json", "summary.json"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"methods": {}}', "[" * 100_000])
+def test_damaged_files_are_named(
+    name: str, content: str, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run_folder, copy, ignore=shutil.ignore_patterns("trials"))
+    rewrite(copy, name, content)
+    assert run_command(main, [str(copy), "--out", str(tmp_path / "r.html")]) == 2
+    assert name in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
