@@ -125,6 +125,7 @@ BANANAS = NamedProtocol(
         Published("random", "test", 150, 93.659, "read", _AE_NAS),
         Published("evolution", "test", 150, 93.891, "read", _AE_NAS),
         Published("np", "test", 150, 93.669, "read", f"{_AE_NAS} (naszilla's GCN)"),
+        Published("bohb", "test", 150, 93.644, "read", _AE_NAS),
         Published("local-search", "test", 150, 94.068, "read", _AE_NAS),
         Published("bananas", "test", 150, 94.077, "read", _AE_NAS),
         Published("npenas", "test", 150, 94.14, "quoted", "96linan/Performance-Predictor"),
