@@ -323,11 +323,12 @@ def write_outputs(prepared: Prepared, folder: Path) -> Replay:
                 for workers in settings.workers
             ]
     by_seconds = all_by_training_time(all_curves, settings.protocol.seconds) if timed else []
+    best = best_of(view)
     summary = summarize(
         all_curves,
         settings,
         {"run": content["run"], "source": content["source"]},
-        best_of(view),
+        best,
         by_seconds,
         timelines,
     )
@@ -344,8 +345,16 @@ def write_outputs(prepared: Prepared, folder: Path) -> Replay:
     benchmark = "NASBench-101"
     if view.name == "surrogate":
         benchmark = f"fitted surrogate of {benchmark}"
-    title = f"Samples needed to find a good cell ({benchmark})"
-    data = figure_data(all_curves, "test", figure_notes(settings, view))
+    axis = settings.protocol.axis if by_seconds else "samples"
+    what = {"samples": "Samples", "seconds": "Training time"}[axis]
+    title = f"{what} needed to find a good cell ({benchmark})"
+    data = figure_data(
+        by_seconds if axis == "seconds" else all_curves,
+        "test",
+        figure_notes(settings, view),
+        x_axis=axis,
+        best=best["test"] if settings.protocol.shows == "regret" else None,
+    )
     figures = save_figure(folder, data, title)
     files = (folder / SETTINGS, csv_path, summary_path, *more, *figures)
     write_sums(folder, files)
