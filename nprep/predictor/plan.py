@@ -34,6 +34,13 @@ SEGMENT_CELLS = 220_000
 _ROWS = 1536
 
 
+def _aligned(size: int) -> NDArray[np.float32]:
+    """Uninitialised float32 numbers from a multiple of 64 bytes on: loads cross no cache line."""
+    whole = np.empty(size + 16, np.float32)
+    start = -whole.ctypes.data % 64 // 4
+    return whole[start : start + size]
+
+
 class Workspace:
     """Buffers that predictions use again: fresh memory costs a tenth of a prediction's time.
 
@@ -62,7 +69,7 @@ class Workspace:
 
         def get(name: str, rows: int, columns: int) -> NDArray[np.float32]:
             if name not in held or held[name].size < rows * columns:
-                held[name] = np.empty(rows * columns, np.float32)
+                held[name] = _aligned(rows * columns)
             return held[name][: rows * columns].reshape(rows, columns)
 
         yield get
