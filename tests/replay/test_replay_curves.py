@@ -21,7 +21,6 @@ from nprep.replay.curves import (
     to_csv,
 )
 from nprep.replay.folder import Results
-from nprep.replay.progress import Progress, format_seconds
 from nprep.replay.settings import ReplaySettings
 from nprep.replay.statistics import (
     bootstrap_means,
@@ -215,27 +214,3 @@ def test_summary_compares_predictors_with_sequential_methods() -> None:
     text = to_text(summary)
     assert "times sooner (95 % interval" in text
     assert all(line == line.rstrip() for line in text.splitlines())
-
-
-def test_progress_estimates_from_each_methods_own_pace() -> None:
-    stream = io.StringIO()
-    progress = Progress({"fast": 10, "slow": 4}, jobs=2, stream=stream)
-    assert progress.remaining() is None
-    progress.add("fast", 5, 5.0)
-    assert progress.remaining() == pytest.approx((5 * 1 + 4 * 1) / 2)
-    progress.add("slow", 1, 20.0)
-    assert progress.remaining() == pytest.approx((5 * 1 + 3 * 20) / 2)
-    progress.add("fast", 5, 5.0)
-    progress.add("slow", 3, 60.0)
-    lines = stream.getvalue().splitlines()
-    assert lines[0] == "replay: 0/14 trials,   0%"
-    assert lines[-1].startswith("replay: 14/14 trials, 100%, took ")
-    quiet = io.StringIO()
-    Progress({"m": 1}, 1, quiet=True, stream=quiet).add("m", 1, 1.0)
-    assert quiet.getvalue() == ""
-
-
-def test_durations_are_readable() -> None:
-    assert format_seconds(3.6) == "4 s"
-    assert format_seconds(125) == "2 min 05 s"
-    assert format_seconds(11220) == "3 h 07 min"
