@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 import tempfile
 import textwrap
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from nprep.errors import MissingDependencyError, RunFolderError, SettingsError
 from nprep.replay.cli import open_source
 from nprep.replay.curves import Curves, sample_grid
-from nprep.replay.figure import BANDS, FigureData, draw, figure_data, make_figure
+from nprep.replay.figure import BANDS, FigureData, draw, figure_data, make_figure, render
 from nprep.replay.reading import Run, read_run
 from nprep.replay.series import METRICS, STATISTICS
 from nprep.replay.settings import ReplaySettings, ViewSource
@@ -338,7 +339,10 @@ class Result:
         """
         data = self._figure_data(metric, x, band, methods)
         notes = tuple(line for note in data.notes for line in textwrap.wrap(note, 130))
-        return make_figure(dataclasses.replace(data, notes=notes), title)
+        figure = make_figure(dataclasses.replace(data, notes=notes), title)
+        # A notebook shows it even where pyplot, which would see to that, was never imported.
+        figure._repr_png_ = functools.partial(render, figure, "png")  # type: ignore[attr-defined]
+        return figure
 
     def draw(
         self,

@@ -1,4 +1,4 @@
-"""``python -m nprep.plot``."""
+"""``python -m nprep.plot`` and the command ``nprep-plot``."""
 
 from __future__ import annotations
 
@@ -7,5 +7,11 @@ import sys
 from nprep._cli import run
 from nprep.plot.cli import main
 
-if __name__ == "__main__":
+
+def entry() -> None:
+    """Runs the command line and exits."""
     sys.exit(run(main))
+
+
+if __name__ == "__main__":
+    entry()

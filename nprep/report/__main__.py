@@ -1,4 +1,4 @@
-"""``python -m nprep.report``."""
+"""``python -m nprep.report`` and the command ``nprep-report``."""
 
 from __future__ import annotations
 
@@ -7,5 +7,11 @@ import sys
 from nprep._cli import run
 from nprep.report.cli import main
 
-if __name__ == "__main__":
+
+def entry() -> None:
+    """Runs the command line and exits."""
     sys.exit(run(main))
+
+
+if __name__ == "__main__":
+    entry()

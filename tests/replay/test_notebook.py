@@ -142,6 +142,7 @@ def test_figures_are_matplotlibs(result: Result) -> None:
     axes = figure.axes[0]
     assert [line.get_label() for line in axes.get_lines()] == ["random"]
     assert axes.get_title("left") == "Mine"
+    assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
     mine = Figure().add_subplot()
     result.draw(mine, x="seconds")
     assert mine.get_xlabel() == "total training time (seconds)"
