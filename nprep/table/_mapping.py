@@ -33,9 +33,8 @@ _CELLS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
 }
 _INDEX: dict[str, type[np.generic]] = {"slot_keys": np.uint64, "slot_rows": np.int32}
 
-# Codes of operations: 3x3, 1x1, pooling, input, output; and none.
+# Codes of operations: 3x3, 1x1, pooling, input, output; and 255 for none.
 _LAST_OPERATION = 4
-_NO_VERTEX = 255
 _PAIRS = MAX_VERTICES * (MAX_VERTICES - 1) // 2
 
 
@@ -267,7 +266,8 @@ def _check_content(path: Path, rows: int, arrays: SealedArrays) -> None:
         (slot_keys == 0).any()
         and slot_rows.min() >= -1
         and slot_rows.max() < rows
-        and ((operations <= _LAST_OPERATION) | (operations == _NO_VERTEX)).all()
+        # With 255, which is no vertex, going round to 0.
+        and (operations + np.uint8(1)).max() <= _LAST_OPERATION + 1
         and vertices.min() >= 2
         and vertices.max() <= MAX_VERTICES
         and arrays["cells/adjacency_bits"].max() < 1 << _PAIRS

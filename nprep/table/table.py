@@ -92,9 +92,6 @@ class Table:
         attributes: Of the file: source, builder, and what the source added.
         sources: Attributes of each source: file, sha256, citation.
         cells: The N cells in ascending order of their module hashes.
-        module_hash: (N, 16) uint8.
-        key: (N,) uint64 canonical keys.
-        trainable_parameters: (N,) int32.
         index: From canonical keys to rows.
         metrics: (stage, metric) to (N, 4, 3) values [row, budget, repeat] and their provenance.
         means: (stage, metric) to (N, 4) means over the repeats, where only they are measured.
@@ -107,9 +104,6 @@ class Table:
     attributes: dict[str, Any]
     sources: dict[str, dict[str, Any]]
     cells: CellBatch
-    module_hash: NDArray[np.uint8]
-    key: NDArray[np.uint64]
-    trainable_parameters: NDArray[np.int32]
     index: KeyIndex
     metrics: Mapping[tuple[str, str], Metric]
     means: Mapping[tuple[str, str], Metric]
@@ -122,8 +116,8 @@ class Table:
     def open(cls, path: str | os.PathLike[str]) -> Table:
         """Opens a table in milliseconds.
 
-        Cells, keys and index are compared with their checksums here, the values of a metric when
-        they are first asked for: what is handed out is what was written.
+        Cells and index are compared with their checksums here, all else when it is first asked for:
+        what is handed out is what was written.
 
         Raises:
             TableError: If the file is no table that this version can read, or is damaged.
@@ -131,7 +125,6 @@ class Table:
         where = Path(path)
         mapped = map_file(where)
         arrays = mapped.arrays
-
         return cls(
             path=where,
             attributes=mapped.attributes,
@@ -141,9 +134,6 @@ class Table:
                 arrays["cells/operations"],
                 arrays["cells/num_vertices"],
             ),
-            module_hash=arrays["cells/module_hash"],
-            key=arrays["cells/key"],
-            trainable_parameters=arrays["cells/trainable_parameters"],
             index=KeyIndex(arrays["index/slot_keys"], arrays["index/slot_rows"]),
             metrics=SealedMetrics(arrays, "metrics"),
             means=SealedMetrics(arrays, "means"),
@@ -155,6 +145,21 @@ class Table:
     def __len__(self) -> int:
         """The number of cells N."""
         return len(self.cells)
+
+    @property
+    def module_hash(self) -> NDArray[np.uint8]:
+        """(N, 16) uint8; the official module hashes."""
+        return self.arrays["cells/module_hash"]
+
+    @property
+    def key(self) -> NDArray[np.uint64]:
+        """(N,) uint64; the canonical keys."""
+        return self.arrays["cells/key"]
+
+    @property
+    def trainable_parameters(self) -> NDArray[np.int32]:
+        """(N,) int32; of the cells' networks."""
+        return self.arrays["cells/trainable_parameters"]
 
     # Look-ups.
 
