@@ -94,6 +94,10 @@ def test_views(table: Table, raw: dict[str, np.ndarray]) -> None:
     measured = table.view("measured")
     np.testing.assert_array_equal(measured.rows, raw["repeat_rows"])
     assert measured.provenance["validation_accuracy"] == {"measured": 3 * 23142}
+    assert measured.budgets == (4, 12, 36, 108)
+    # 57 cells lack every run of 36 epochs.
+    assert (measured.at(36).epochs == 108).sum() == 57
+    assert table.view("completed").budgets == (108,)
     completed = table.view("completed")
     assert len(completed) == 423_624
     assert completed.provenance["test_accuracy"] == {"measured": 423_624}
