@@ -8,46 +8,50 @@ the pair; the paper's single predictor is given 94.04 % test accuracy at 219 sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.predictor.gcn import train
-from nprep.predictor.plan import predict
+from nprep.predictor.backends import predictions
 from nprep.predictor.settings import GcnSettings
-from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
-from nprep.search.neural_predictor import best_new, plan_of, regressor_samples, train_sample
+from nprep.search.base import ReplayProtocol, Trace
+from nprep.search.neural_predictor import (
+    NeuralPredictor,
+    PredictorTrial,
+    accept_by_classifiers,
+    backend_of,
+    plan_of,
+)
 from nprep.table.view import View
 
 RULES = ("mean", "optimistic", "thompson")
 
 
 @dataclass(frozen=True)
-class EnsemblePredictor(Preset):
+class EnsemblePredictor(NeuralPredictor):
     """The two-stage neural predictor with M regressors.
 
     Attributes:
         name: Name of the method.
         train_samples: Number N of random cells that it trains on.
+        two_stage: Whether a classifier comes before the regressors.
+        predictor: Architecture and training of all.
+        backend: What trains and asks them (see ``nprep.predictor.backends``).
         members: Number M of regressors.
         choice: What ranks the cells: "mean" of the members' predictions; "optimistic": mean plus
             ``beta`` standard deviations; "thompson": a draw from the normal distribution of that
             mean and standard deviation, for each cell by itself.
         beta: Weight of the standard deviation.
-        two_stage: Whether a classifier comes before the regressors.
-        predictor: Architecture and training of all.
     """
 
     name: str = "np-ensemble"
-    train_samples: int = 172
+    predictor: GcnSettings = field(default_factory=lambda: GcnSettings(width=48))
     members: int = 5
     choice: str = "mean"
     beta: float = 0.5
-    two_stage: bool = True
-    predictor: GcnSettings = field(default_factory=lambda: GcnSettings(width=48))
 
     def __post_init__(self) -> None:
         """Refuses settings that make no sense."""
@@ -72,38 +76,26 @@ class EnsemblePredictor(Preset):
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
-        return [self._trial(view, seed, samples, protocol) for seed in seeds]
-
-    def _trial(
-        self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
-    ) -> Trace:
-        sample_seed, classifier_seed, choice_seed, *networks = stream(seed, SEARCH_STREAM).spawn(
-            3 + self.members
-        )
-        evaluator = Evaluator(view, seed, samples, protocol)
-        known, labels = train_sample(
-            view, evaluator, self.train_samples, protocol.sampling, sample_seed
-        )
-        if evaluator.done:
-            return evaluator.trace()
-        settings = self.predictor.for_samples(len(known))
-        accepts: Callable[[NDArray[np.int32]], NDArray[np.bool_]] | None = None
-        chosen = np.ones(len(known), bool)
-        if self.two_stage:
-            accurate = labels > settings.threshold
-            classifier = train(view.cells.take(known), accurate, settings, classifier_seed)
-
-            def accepts(positions: NDArray[np.int32]) -> NDArray[np.bool_]:
-                return predict(classifier, view.cells.take(positions)) > 0.5
-
-            chosen = regressor_samples(settings, accurate, accepts(known))
-        cells, plan = view.cells.take(known[chosen]), plan_of(view, settings)
-        predictions = np.stack(
-            [predict(train(cells, labels[chosen], settings, each), plan) for each in networks]
-        )
-        scores = self.rank(predictions, np.random.default_rng(choice_seed))
-        evaluator.query(best_new(scores, known, evaluator.left, accepts))
-        return evaluator.trace()
+        backend = backend_of(view, self.backend)
+        trials = [PredictorTrial(self, view, seed, samples, protocol) for seed in seeds]
+        learning = [trial for trial in trials if not trial.evaluator.done]
+        if learning:
+            plan = plan_of(view, self.predictor)
+            if self.two_stage:
+                accept_by_classifiers(backend, plan, learning)
+            tasks = [trial.regressor_task() for trial in learning]
+            networks = backend.train(
+                [
+                    replace(task, seed=seed)
+                    for task in tasks
+                    for seed in task.seed.spawn(self.members)
+                ]
+            )
+            answers = predictions(backend, plan, networks)
+            for trial, task in zip(learning, tasks, strict=True):
+                members = np.stack([next(answers) for _ in range(self.members)])
+                trial.train_best(self.rank(members, np.random.default_rng(task.seed)))
+        return [trial.evaluator.trace() for trial in trials]
 
     def rank(
         self, predictions: NDArray[np.float32], rng: np.random.Generator

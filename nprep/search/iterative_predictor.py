@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.predictor.gcn import train
-from nprep.predictor.plan import predict
+from nprep.predictor.backends import TrainingTask, make_backend, predictions
 from nprep.predictor.settings import GcnSettings
 from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
-from nprep.search.neural_predictor import best_new, plan_of, train_sample
+from nprep.search.neural_predictor import backend_of, best_new, plan_of, train_sample
 from nprep.table.view import View
 
 
@@ -38,6 +37,7 @@ class IterativePredictor(Preset):
         top_share: Share alpha of each round's cells, the first round apart, that are the best
             predicted; the others are random cells among the good ones.
         predictor: Architecture and training of the predictor.
+        backend: What trains and asks it (see ``nprep.predictor.backends``).
     """
 
     name: str = "np-iterative"
@@ -45,6 +45,7 @@ class IterativePredictor(Preset):
     rounds: int = 5
     top_share: float = 0.5
     predictor: GcnSettings = field(default_factory=lambda: GcnSettings(loss="ranking", width=48))
+    backend: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuses settings that make no sense."""
@@ -57,6 +58,10 @@ class IterativePredictor(Preset):
         if not 0 <= self.top_share <= 1:
             raise SettingsError(f"top_share is {self.top_share}: use a share from 0 to 1.")
 
+    def settings(self) -> dict[str, object]:
+        """The fields; the backend as it is found here."""
+        return {**super().settings(), "backend": make_backend(self.backend).describe()}
+
     def run_block(
         self,
         view: View,
@@ -65,36 +70,75 @@ class IterativePredictor(Preset):
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
-        return [self._trial(view, seed, samples, protocol) for seed in seeds]
+        backend = backend_of(view, self.backend)
+        trials = [_Trial(self, view, seed, samples, protocol) for seed in seeds]
+        running = [trial for trial in trials if trial.running]
+        while running:
+            networks = backend.train([trial.task() for trial in running])
+            plan = plan_of(view, self.predictor)
+            for trial, scores in zip(running, predictions(backend, plan, networks), strict=True):
+                trial.choose(scores)
+            running = [trial for trial in running if trial.running]
+        return [trial.evaluator.trace() for trial in trials]
 
-    def _trial(
-        self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
-    ) -> Trace:
-        sample_seed, choice_seed, networks = stream(seed, SEARCH_STREAM).spawn(3)
-        rng = np.random.default_rng(choice_seed)
-        evaluator = Evaluator(view, seed, samples, protocol)
+
+class _Trial:
+    """One trial, between the steps that its block does together."""
+
+    def __init__(
+        self,
+        method: IterativePredictor,
+        view: View,
+        seed: np.random.SeedSequence,
+        samples: int,
+        protocol: ReplayProtocol,
+    ) -> None:
+        """Draws the first round and has it trained."""
+        sample_seed, choice_seed, self._networks = stream(seed, SEARCH_STREAM).spawn(3)
+        self._method = method
+        self._view = view
+        self._rng = np.random.default_rng(choice_seed)
         # A round of fewer than two cells would teach nothing.
-        rounds = max(1, min(self.rounds, self.train_samples // 2))
-        sizes = [len(part) for part in np.array_split(np.arange(self.train_samples), rounds)]
-        known, labels = train_sample(view, evaluator, sizes[0], protocol.sampling, sample_seed)
-        for number in range(1, rounds + 1):
-            if evaluator.done or len(known) == len(view):
-                break
-            epochs = max(1, self.predictor.epochs * number // rounds)
-            settings = replace(self.predictor.for_samples(len(known)), epochs=epochs)
-            network = train(view.cells.take(known), labels, settings, networks.spawn(1)[0])
-            scores = predict(network, plan_of(view, settings))
-            if number == rounds:
-                evaluator.query(best_new(scores, known, evaluator.left))
-                break
-            top = best_new(scores, known, round(self.top_share * sizes[number]))
-            held = np.concatenate([known, top])
-            rest = random_good(scores, held, sizes[number] - len(top), 0.5**number, rng)
+        self._rounds = max(1, min(method.rounds, method.train_samples // 2))
+        cells = np.array_split(np.arange(method.train_samples), self._rounds)
+        self._sizes = [len(part) for part in cells]
+        self._round = 1
+        self.evaluator = Evaluator(view, seed, samples, protocol)
+        self._known, self._labels = train_sample(
+            view, self.evaluator, self._sizes[0], protocol.sampling, sample_seed
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether another round comes."""
+        return (
+            self._round <= self._rounds
+            and not self.evaluator.done
+            and len(self._known) < len(self._view)
+        )
+
+    def task(self) -> TrainingTask:
+        """What the predictor of this round learns."""
+        settings = self._method.predictor.for_samples(len(self._known))
+        epochs = max(1, settings.epochs * self._round // self._rounds)
+        cells = self._view.cells.take(self._known)
+        seed = self._networks.spawn(1)[0]
+        return TrainingTask(cells, self._labels, replace(settings, epochs=epochs), seed)
+
+    def choose(self, scores: NDArray[np.float32]) -> None:
+        """Has the cells of the next round trained, or in the end the best ones."""
+        if self._round == self._rounds:
+            self.evaluator.query(best_new(scores, self._known, self.evaluator.left))
+        else:
+            size = self._sizes[self._round]
+            top = best_new(scores, self._known, round(self._method.top_share * size))
+            held = np.concatenate([self._known, top])
+            rest = random_good(scores, held, size - len(top), 0.5**self._round, self._rng)
             chosen = np.concatenate([top, rest])
-            answers = evaluator.query(chosen)
-            known = np.concatenate([known, chosen[: len(answers)]])
-            labels = np.concatenate([labels, answers])
-        return evaluator.trace()
+            answers = self.evaluator.query(chosen)
+            self._known = np.concatenate([self._known, chosen[: len(answers)]])
+            self._labels = np.concatenate([self._labels, answers])
+        self._round += 1
 
 
 def random_good(

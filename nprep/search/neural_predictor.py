@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nprep.errors import SettingsError
 from nprep.kernels.evolution import draw_positions
 from nprep.kernels.rng import seed_state, shuffle
-from nprep.predictor.backends import TrainingTask, make_backend, predictions
+from nprep.predictor.backends import Backend, TrainingTask, make_backend, predictions
 from nprep.predictor.gcn import GcnWeights
 from nprep.predictor.mlp import predict_perceptron, train_perceptron
 from nprep.predictor.plan import SharingPlan, predict
@@ -67,6 +67,11 @@ def plan_of(view: View, settings: GcnSettings) -> SharingPlan:
         (settings.normalisation, settings.layers),
         lambda: stored_plan(view.cells, settings.normalisation, settings.layers),
     )
+
+
+def backend_of(view: View, name: str) -> Backend:
+    """The backend of a name, kept with what it holds for the view in use."""
+    return _CACHE.get(view, ("backend", name), lambda: make_backend(name))
 
 
 def draw_sample(
@@ -165,23 +170,30 @@ class NeuralPredictor(Preset):
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
-        backend = _CACHE.get(view, ("backend", self.backend), lambda: make_backend(self.backend))
-        trials = [_Trial(self, view, seed, samples, protocol) for seed in seeds]
+        backend = backend_of(view, self.backend)
+        trials = [PredictorTrial(self, view, seed, samples, protocol) for seed in seeds]
         learning = [trial for trial in trials if not trial.evaluator.done]
         if learning:
             plan = plan_of(view, self.predictor)
             if self.two_stage:
-                classifiers = backend.train([trial.classifier_task() for trial in learning])
-                whole = predictions(backend, plan, classifiers) if backend.whole else None
-                for trial, classifier in zip(learning, classifiers, strict=True):
-                    trial.accept_by(classifier, None if whole is None else next(whole))
+                accept_by_classifiers(backend, plan, learning)
             regressors = backend.train([trial.regressor_task() for trial in learning])
             for trial, scores in zip(learning, predictions(backend, plan, regressors), strict=True):
                 trial.train_best(scores)
         return [trial.evaluator.trace() for trial in trials]
 
 
-class _Trial:
+def accept_by_classifiers(
+    backend: Backend, plan: SharingPlan, trials: Sequence[PredictorTrial]
+) -> None:
+    """Trains the classifiers of trials and has them decide which cells are worth training."""
+    classifiers = backend.train([trial.classifier_task() for trial in trials])
+    whole = predictions(backend, plan, classifiers) if backend.whole else None
+    for trial, classifier in zip(trials, classifiers, strict=True):
+        trial.accept_by(classifier, None if whole is None else next(whole))
+
+
+class PredictorTrial:
     """One trial of :class:`NeuralPredictor`, between the steps that its block does together."""
 
     def __init__(
