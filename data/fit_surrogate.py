@@ -41,7 +41,7 @@ from nprep.table._draws import IMAGES
 from nprep.table.completion import Completion
 from nprep.table.surrogate_draws import Residual, structured_field
 from nprep.table.surrogate_features import surrogate_features
-from nprep.table.surrogate_model import Surrogate, from_scale, to_scale
+from nprep.table.surrogate_model import SMALL, Surrogate, from_scale, to_scale
 from nprep.table.view import View
 
 Floats = NDArray[np.float64]
@@ -58,6 +58,10 @@ CENTERS = (
 )
 TAILS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.035)
 LEVELS = np.array([*TAILS, *np.arange(0.05, 0.951, 0.025), *(1 - t for t in reversed(TAILS))])
+
+# Groups of cells whose residuals have laws of their own, and the fewest cells behind one law.
+VERTICES = np.array([5.5, 6.5])
+WINDOW = 400
 
 DEPTHS = (3, 6, 10, 16, 24, 32)
 EDITS = (1, 2, 3, 4, 5)
@@ -100,6 +104,15 @@ def fit_mean(data: Data, rows: NDArray[Any]) -> TreeEnsemble:
     return from_histogram_boosting(boost(400, 63, 0.15).fit(data.features[usable], target[usable]))
 
 
+def fit_small(data: Data, mean: TreeEnsemble, rows: NDArray[Any]) -> TreeEnsemble:
+    """Fits what the mean's trees leave of small cells."""
+    usable = rows[data.total[rows] > 0.7 * 3 * IMAGES]
+    features = data.features[usable]
+    left = to_scale(data.total[usable] / (3 * IMAGES)) - mean.predict(features)
+    model = boost(200, 8, 0.05).set_params(min_samples_leaf=8, max_features=1.0)
+    return from_histogram_boosting(model.fit(features, left))
+
+
 def fit_failure(data: Data, failures: Integers, rows: NDArray[Any]) -> TreeEnsemble:
     """Fits the expected number of failed runs."""
     return from_histogram_boosting(
@@ -137,9 +150,24 @@ def split_failures(total: Integers, guess: Floats) -> tuple[Integers, Floats, in
     return failures, np.where(collapsed, guess, level), failed
 
 
-def region_of(predicted: Floats, centers: Floats) -> Integers:
-    """The nearest center of each prediction."""
-    return np.searchsorted((centers[1:] + centers[:-1]) / 2, predicted)
+def window_quantiles(predicted: Floats, left: Floats, center: float, bounds: Floats) -> Floats:
+    """Quantiles of the residual near one prediction, of at least :data:`WINDOW` cells.
+
+    Levels with fewer than four cells beyond them are no estimates: there the quantile function
+    goes on as a straight line in the standard normal number.
+    """
+    near = np.argsort(np.abs(predicted - center), kind="stable")[:WINDOW]
+    inside = np.union1d(near, np.flatnonzero((predicted >= bounds[0]) & (predicted < bounds[1])))
+    scores, edge = norm.ppf(LEVELS), 4 / len(inside)
+    quantiles = np.quantile(left[inside], LEVELS)
+    good = np.flatnonzero((edge <= LEVELS) & (1 - edge >= LEVELS))
+    for end, step in ((good[0], 1), (good[-1], -1)):
+        slope = (quantiles[end + 2 * step] - quantiles[end]) / (
+            scores[end + 2 * step] - scores[end]
+        )
+        beyond = np.arange(len(LEVELS)) < end if step == 1 else np.arange(len(LEVELS)) > end
+        quantiles[beyond] = quantiles[end] + slope * (scores[beyond] - scores[end])
+    return quantiles
 
 
 def normal_scores(left: Floats, predicted: Floats, bins: int = 60) -> Floats:
@@ -183,9 +211,16 @@ def fit_residual(
 ) -> tuple[Residual, dict[str, Any]]:
     """Fits the law of the residual to cells left out of the fit of the mean."""
     centers = to_scale(np.array(CENTERS))
-    region = region_of(predicted, centers)
+    bounds = np.concatenate([[-np.inf], (centers[1:] + centers[:-1]) / 2, [np.inf]])
+    group = np.searchsorted(VERTICES, data.cells.num_vertices)
     quantiles = np.array(
-        [np.quantile(left[used & (region == k)], LEVELS) for k in range(len(centers))]
+        [
+            [
+                window_quantiles(predicted[rows], left[rows], center, bounds[k : k + 2])
+                for k, center in enumerate(centers)
+            ]
+            for rows in (np.flatnonzero(used & (group == g)) for g in range(len(VERTICES) + 1))
+        ]
     )
     scores = np.full(len(left), np.nan)
     scores[used] = normal_scores(left[used], predicted[used])
@@ -216,6 +251,7 @@ def fit_residual(
     share = np.clip(np.array(by_region)[near] / mixed, 0.0, 0.9)
     residual = Residual(
         centers=centers,
+        vertices=VERTICES,
         scores=norm.ppf(LEVELS),
         quantiles=quantiles,
         depths=np.array(DEPTHS, np.int32)[kept],
@@ -248,10 +284,16 @@ def fit(data: Data, real: View, work: Path | None) -> Surrogate:
     fold = np.random.default_rng(0).integers(0, FOLDS, len(rows))
     held = fold < LEFT_OUT
     mean = cached(work, "mean", lambda: fit_mean(data, rows))
+    few = np.flatnonzero(data.cells.num_vertices <= SMALL)
+    small = fit_small(data, mean, few)
     predicted = mean.predict(data.features)
+    predicted[few] += small.predict(data.features[few])
     for k in range(LEFT_OUT):
         trees = cached(work, f"mean_without_{k}", lambda k=k: fit_mean(data, rows[fold != k]))
         predicted[fold == k] = trees.predict(data.features[fold == k])
+        out = few[fold[few] == k]
+        trees = fit_small(data, trees, few[fold[few] != k])
+        predicted[out] += trees.predict(data.features[out])
     guess = from_scale(predicted)
     failures, level, failed = split_failures(data.total, guess)
     used = held & (failures < 3)
@@ -272,6 +314,7 @@ def fit(data: Data, real: View, work: Path | None) -> Surrogate:
         chances[k] = counts / max(counts.sum(), 1)
     model = Surrogate(
         mean=mean,
+        small=small,
         residual=residual,
         failure=failure,
         failure_edges=FAILURE_EDGES,

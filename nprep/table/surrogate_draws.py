@@ -26,14 +26,20 @@ TREES_PER_DEPTH = 48
 
 _HALVES = 2.0**-53
 
+# Means and variances of so few cells are drawn towards 0 and 1.
+_FEW = 20
+
 
 class Residual(NamedTuple):
-    """Distribution of the residual; R regions, Q quantile levels, L depths of random trees.
+    """Distribution of the residual.
+
+    G groups of cells by their size, R regions, Q quantile levels, L depths of random trees.
 
     Attributes:
         centers: (R,) float64; predictions at which the quantiles were fitted, ascending.
+        vertices: (G - 1,) float64; ascending bounds on the number of vertices.
         scores: (Q,) float64, ascending; quantile levels as standard normal numbers.
-        quantiles: (R, Q) float64; of the residual, in the units of the prediction.
+        quantiles: (G, R, Q) float64; of the residual, in the units of the prediction.
         depths: (L,) int32; of the random trees.
         weights: (L,) float64; shares of the variance, of sum 1, of the trees of each depth in the
             structured part.
@@ -41,6 +47,7 @@ class Residual(NamedTuple):
     """
 
     centers: NDArray[np.float64]
+    vertices: NDArray[np.float64]
     scores: NDArray[np.float64]
     quantiles: NDArray[np.float64]
     depths: NDArray[np.int32]
@@ -146,9 +153,12 @@ def _quantile(scores: NDArray[np.float64], values: NDArray[np.float64], score: f
 
 
 def standardise(
-    residual: Residual, predicted: NDArray[np.float64], fields: NDArray[np.float64]
+    residual: Residual,
+    predicted: NDArray[np.float64],
+    group: NDArray[np.int64],
+    fields: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """The structured part of all cells of the space, with mean 0 and variance 1 in every region.
+    """The structured part of all cells of the space: mean 0, variance 1 in every region and group.
 
     A random function of structure is high for one kind of cells and low for another, while the
     residual of a regression has mean 0 for each of its predictions.
@@ -156,6 +166,7 @@ def standardise(
     Args:
         residual: Its distribution.
         predicted: (N,) float64.
+        group: (N,) int64; the group of each cell.
         fields: (N, L) float64; the structured field of each depth.
 
     Returns:
@@ -164,18 +175,24 @@ def standardise(
     structured = fields @ np.sqrt(residual.weights)
     centers = residual.centers
     region = np.searchsorted((centers[1:] + centers[:-1]) / 2, predicted)
-    count = np.maximum(np.bincount(region, minlength=len(centers)), 1)
-    mean = np.bincount(region, structured, len(centers)) / count
-    square = np.bincount(region, (structured - mean[region]) ** 2, len(centers)) / count
-    scale = np.sqrt(np.where(square > 0, square, 1.0))
-    result: NDArray[np.float64] = structured - np.interp(predicted, centers, mean)
-    return result / np.interp(predicted, centers, scale)
+    result = np.empty(len(structured))
+    for number in range(len(residual.vertices) + 1):
+        inside = group == number
+        value, place = structured[inside], region[inside]
+        count = np.bincount(place, minlength=len(centers))
+        mean = np.bincount(place, value, len(centers)) / (count + _FEW)
+        square = np.bincount(place, (value - mean[place]) ** 2, len(centers))
+        scale = np.sqrt((square + _FEW) / (count + _FEW))
+        value = value - np.interp(predicted[inside], centers, mean)
+        result[inside] = value / np.interp(predicted[inside], centers, scale)
+    return result
 
 
 @kernel
 def draw_residuals(
     residual: Residual,
     predicted: NDArray[np.float64],
+    group: NDArray[np.int64],
     structured: NDArray[np.float64],
     seeds: NDArray[np.uint64],
     out: NDArray[np.float64],
@@ -186,6 +203,7 @@ def draw_residuals(
     Args:
         residual: Its distribution.
         predicted: (N,) float64.
+        group: (N,) int64; the group of each cell.
         structured: (N,) float64; of :func:`standardise`.
         seeds: (N,) uint64; one per cell.
         out: (N,) float64, overwritten.
@@ -201,13 +219,14 @@ def draw_residuals(
         share = residual.share[low] + part * (residual.share[high] - residual.share[low])
         common = math.sqrt(share) * structured[i]
         normal = common + math.sqrt(1.0 - share) * _normal(seeds[i], 0)
-        below = _quantile(residual.scores, residual.quantiles[low], normal)
-        above = _quantile(residual.scores, residual.quantiles[high], normal)
+        quantiles = residual.quantiles[group[i]]
+        below = _quantile(residual.scores, quantiles[low], normal)
+        above = _quantile(residual.scores, quantiles[high], normal)
         out[i] = below + part * (above - below)
         width = 0.0
         for sign in (-1.0, 1.0):
-            below = _quantile(residual.scores, residual.quantiles[low], sign)
-            above = _quantile(residual.scores, residual.quantiles[high], sign)
+            below = _quantile(residual.scores, quantiles[low], sign)
+            above = _quantile(residual.scores, quantiles[high], sign)
             width += sign * (below + part * (above - below))
         part_of_structure[i] = common * width / 2.0
 

@@ -39,6 +39,9 @@ FORMAT = 1
 CEILING = 0.955
 LOWEST = 0.70
 
+SMALL = 5
+_VERTICES = SURROGATE_FEATURE_NAMES.index("vertices")
+
 
 def to_scale(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Accuracies on the scale of the trees; below :data:`LOWEST` they count as that."""
@@ -84,6 +87,8 @@ class Surrogate:
 
     Attributes:
         mean: Structure to mean test accuracy of the runs that did not fail, on the trees' scale.
+        small: What to add to that for cells of up to :data:`SMALL` vertices, of which there are so
+            few that the other trees serve them badly, and which searches visit often.
         residual: Distribution of what is left.
         failure: Structure to the expected number of failed runs of three.
         failure_edges: (B - 1,) float64; ascending bounds on that number.
@@ -96,6 +101,7 @@ class Surrogate:
     """
 
     mean: TreeEnsemble
+    small: TreeEnsemble
     residual: Residual
     failure: TreeEnsemble
     failure_edges: NDArray[np.float64]
@@ -112,9 +118,10 @@ class Surrogate:
             features: (N, F) float32 of :func:`nprep.table.surrogate_features.surrogate_features`.
             threads: Number of threads; the result does not depend on it.
         """
-        return Prediction(
-            self.mean.predict(features, threads), self.failure.predict(features, threads)
-        )
+        level = self.mean.predict(features, threads)
+        few = features[:, _VERTICES] <= SMALL
+        level[few] += self.small.predict(features[few])
+        return Prediction(level, self.failure.predict(features, threads))
 
     def draw(
         self,
@@ -141,9 +148,10 @@ class Surrogate:
             structured_field(features, self.mean, int(depth), field, threads)
             for depth, field in zip(self.residual.depths, random, strict=True)
         ]
-        structured = standardise(self.residual, prediction.level, np.stack(fields, axis=1))
+        group = np.searchsorted(self.residual.vertices, features[:, _VERTICES]).astype(np.int64)
+        structured = standardise(self.residual, prediction.level, group, np.stack(fields, axis=1))
         left, common = np.empty(len(features)), np.empty(len(features))
-        draw_residuals(self.residual, prediction.level, structured, seeds, left, common)
+        draw_residuals(self.residual, prediction.level, group, structured, seeds, left, common)
         failures = np.empty(len(features), np.int64)
         draw_failures(
             prediction.failures, self.failure_edges, self.failure_chances, seeds, failures
@@ -158,7 +166,7 @@ class Surrogate:
     def save(self, path: Path) -> None:
         """Writes the model; no pickled objects."""
         arrays: dict[str, Any] = {"format": np.array([FORMAT], np.int32)}
-        for name in ("mean", "failure"):
+        for name in ("mean", "small", "failure"):
             arrays |= getattr(self, name).arrays(f"{name}_")
         for name, value in self.residual._asdict().items():
             arrays[f"residual_{name}"] = value
@@ -195,6 +203,7 @@ class Surrogate:
             failed, seed = arrays["failed_seed"].tolist()
             return cls(
                 mean=TreeEnsemble.from_arrays(arrays, "mean_"),
+                small=TreeEnsemble.from_arrays(arrays, "small_"),
                 residual=Residual(*(arrays[f"residual_{name}"] for name in Residual._fields)),
                 failure=TreeEnsemble.from_arrays(arrays, "failure_"),
                 failure_edges=arrays["failure_edges"],

@@ -1,25 +1,38 @@
 from __future__ import annotations
 
+import contextlib
+import errno
+import math
 import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import nprep
 from nprep.errors import TableError
 from nprep.space import CellBatch, trainable_parameters
-from nprep.table import cli, default
+from nprep.table import cli, default, writer
 from nprep.table.schema import Content, Provenance
 from nprep.table.sources import surrogate
-from nprep.table.surrogate_draws import draw_failures, standardise, structured_field
+from nprep.table.surrogate_draws import (
+    draw_failures,
+    draw_residuals,
+    standardise,
+    structured_field,
+)
 from nprep.table.surrogate_features import SURROGATE_FEATURE_NAMES, surrogate_features
 from nprep.table.surrogate_model import (
     CEILING,
     LOWEST,
+    SMALL,
     Surrogate,
     from_scale,
     shipped_weights,
@@ -92,12 +105,57 @@ def test_draws_follow_the_cells(model: Surrogate) -> None:
 
 def test_structured_part_is_standard_in_every_region(model: Surrogate) -> None:
     rng = np.random.default_rng(0)
-    level = rng.uniform(model.residual.centers[0], model.residual.centers[-1], 20_000)
+    level = rng.uniform(model.residual.centers[0], model.residual.centers[-1], 100_000)
     field = rng.normal(size=(len(level), len(model.residual.depths))) + 3 * np.sin(level)[:, None]
-    structured = standardise(model.residual, level, field)
-    for inside in (level < level.mean(), level > np.quantile(level, 0.9)):
+    group = rng.integers(0, 3, len(level))
+    structured = standardise(model.residual, level, group, field)
+    for inside in (level < level.mean(), level > np.quantile(level, 0.9), group == 1):
         assert abs(structured[inside].mean()) < 0.1
         assert structured[inside].std() == pytest.approx(1, abs=0.1)
+
+
+def test_trees_of_their_own_correct_small_cells(model: Surrogate) -> None:
+    _, _, features = some_features()
+    vertices = SURROGATE_FEATURE_NAMES.index("vertices")
+    features[::2, vertices] = 7
+    level = model.predict(features).level
+    correction = level - model.mean.predict(features)
+    few = features[:, vertices] <= SMALL
+    assert 20 < few.sum() < len(features) - 20
+    np.testing.assert_array_equal(correction[~few], 0)
+    np.testing.assert_allclose(correction[few], model.small.predict(features[few]), atol=1e-12)
+    assert (correction[few] != 0).mean() > 0.9
+
+
+def test_residuals_follow_the_law_of_their_group(model: Surrogate) -> None:
+    """Without structure, a group's residuals at a center have the quantiles fitted there."""
+    residual = model.residual._replace(share=np.zeros_like(model.residual.share))
+    seeds = np.random.default_rng(3).integers(0, 2**64, 60_000, dtype=np.uint64)
+    left, common = np.empty(len(seeds)), np.empty(len(seeds))
+    for group in range(len(residual.vertices) + 1):
+        for region in (3, 12, len(residual.centers) - 1):
+            draw_residuals(
+                residual,
+                np.full(len(seeds), residual.centers[region]),
+                np.full(len(seeds), group),
+                np.zeros(len(seeds)),
+                seeds,
+                left,
+                common,
+            )
+            fitted = residual.quantiles[group, region]
+            for score in (-1.0, 0.0, 1.0):
+                expected = np.interp(score, residual.scores, fitted)
+                width = np.interp(1.0, residual.scores, fitted) - np.interp(
+                    -1.0, residual.scores, fitted
+                )
+                found = np.quantile(left, norm_cdf(score))
+                assert found == pytest.approx(expected, abs=0.03 * width)
+            assert (common == 0).all()
+
+
+def norm_cdf(score: float) -> float:
+    return 0.5 * (1 + math.erf(score / math.sqrt(2)))
 
 
 def test_failures_follow_their_chances() -> None:
@@ -294,6 +352,114 @@ def test_two_processes_at_once_build_one_table(tmp_path: Path) -> None:
         process.join(120)
         assert process.exitcode == 0
     assert counter.read_text() == "built\n"
+
+
+def _hang_while_writing(folder: str, reached: str) -> None:
+    def hang(*_: object) -> None:
+        Path(reached).touch()
+        time.sleep(600)
+
+    os.environ["NPREP_CACHE"] = folder
+    surrogate.build_content = stub_build  # type: ignore[assignment]
+    writer._write_metrics = hang
+    default.default_table_path()
+
+
+def test_a_killed_build_blocks_nobody_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, reached = tmp_path / "cache", tmp_path / "reached"
+    process = multiprocessing.get_context("spawn").Process(
+        target=_hang_while_writing, args=(str(cache), str(reached))
+    )
+    process.start()
+    deadline = time.monotonic() + 120
+    while not reached.exists():
+        assert process.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.join()
+    assert list(cache.glob(".*.part"))
+    monkeypatch.setenv("NPREP_CACHE", str(cache))
+    monkeypatch.setattr(surrogate, "build_content", stub_build)
+    path = default.default_table_path()
+    Table.open(path)
+    assert sorted(p.name for p in cache.iterdir()) == [path.name, path.with_suffix(".lock").name]
+
+
+def test_a_table_of_other_weights_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NPREP_CACHE", str(tmp_path))
+    monkeypatch.setattr(surrogate, "build_content", stub_build)
+    old = default.default_table_path()
+    monkeypatch.setattr(default, "file_digest", lambda path: f"other weights {path.name}")
+    new = default.default_table_path()
+    assert new != old
+    # The older version may still be in use.
+    assert old.is_file()
+    monkeypatch.undo()
+    monkeypatch.setenv("NPREP_CACHE", str(tmp_path))
+    monkeypatch.setattr(nprep, "__version__", "0.0.other")
+    assert default.cache_file() not in (old, new)
+
+
+def test_a_read_only_cache_serves_the_table_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NPREP_CACHE", str(tmp_path))
+    monkeypatch.setattr(surrogate, "build_content", stub_build)
+    path = default.default_table_path()
+    opened = Path.open
+
+    def read_only(self: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        if set(mode) & set("wax+"):
+            raise PermissionError(errno.EROFS, "Read-only file system")
+        return opened(self, mode, *rest, **options)
+
+    # Not by the folder's mode, which does not bind the superuser.
+    monkeypatch.setattr(Path, "open", read_only)
+    assert default.default_table_path() == path
+    path.unlink()
+    with pytest.raises(TableError, match=r"can't be written \(Read-only.*set NPREP_CACHE"):
+        default.default_table_path()
+
+
+def test_without_locks_the_table_is_built_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setenv("NPREP_CACHE", str(tmp_path))
+    monkeypatch.setattr(surrogate, "build_content", stub_build)
+    # It may be another process's, as nobody is kept waiting.
+    other = default.cache_file().with_name(f".{default.cache_file().name}.abc.part")
+    other.touch()
+    Table.open(default.default_table_path())
+    assert other.exists()
+
+
+def test_building_to_the_cache_waits_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NPREP_CACHE", str(tmp_path))
+    monkeypatch.setattr(surrogate, "build_content", stub_build)
+    entered = []
+
+    @contextlib.contextmanager
+    def alone_with(path: Path) -> Iterator[None]:
+        entered.append(path)
+        yield
+
+    monkeypatch.setattr(default, "alone_with", alone_with)
+    assert cli.main(["build", "--source", "surrogate", "--quiet"]) == 0
+    assert entered == [default.cache_file()]
+    assert default.cache_file().is_file()
 
 
 def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
