@@ -10,6 +10,7 @@ import pytest
 
 from bench.common import CORES, first, paper_weights, record
 from nprep.errors import MissingDependencyError
+from nprep.kernels.gemm_bfloat16 import AVAILABLE
 from nprep.predictor.backends import make_backend
 from nprep.predictor.plan import SharingPlan
 from nprep.space import CellBatch
@@ -66,6 +67,18 @@ def test_numba(
     record(benchmark, path_of(size), flops=product_flops(plan), items=size, cores=threads)
     benchmark.name = f"test_numba_on_{threads}_threads"
     benchmark.pedantic(plan.outputs, (weights, threads), rounds=5, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("threads", sorted({1, CORES}), ids=lambda n: f"{n} threads")
+def test_numba_bfloat16(
+    benchmark: Any, plans: Callable[[int], SharingPlan], size: int, threads: int
+) -> None:
+    if not AVAILABLE:
+        pytest.skip("this processor has no products of bfloat16 numbers")
+    plan, weights = plans(size), paper_weights()
+    record(benchmark, path_of(size), flops=product_flops(plan), items=size, cores=threads)
+    benchmark.name = f"test_numba:bfloat16_on_{threads}_threads"
+    benchmark.pedantic(plan.outputs, (weights, threads, "bfloat16"), rounds=5, warmup_rounds=1)
 
 
 @pytest.mark.parametrize(

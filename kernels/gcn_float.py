@@ -10,7 +10,7 @@ import platform
 from collections.abc import Callable
 from typing import Any, cast
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -22,6 +22,9 @@ _FPCR_BITS = 1 << 24
 _MACHINE = platform.machine().lower()
 _X86 = _MACHINE in ("x86_64", "amd64")
 _ARM = _MACHINE in ("aarch64", "arm64")
+if _ARM:
+    # Reading FPCR has no LLVM intrinsic, and assembly needs its parser.
+    binding.initialize_native_asmparser()
 
 
 def _control(builder: Any, read: bool, value: Any = None) -> Any:

@@ -4,7 +4,7 @@
 name       training            asking a whole space         precision
 =========  ==================  ===========================  ==========================
 ``numpy``  compiled CPU loop   NumPy: the oracle            float32
-``numba``  compiled CPU loop   compiled CPU kernels         float32
+``numba``  compiled CPU loop   compiled CPU kernels         float32, bfloat16
 ``torch``  compiled CPU loop   PyTorch, on CUDA if it can   float32, bfloat16
 ``cupy``   CUDA, all trials    cuBLAS and CUDA kernels      float32, tf32, bfloat16
 =========  ==================  ===========================  ==========================
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import MissingDependencyError
+from nprep.kernels.gemm_bfloat16 import AVAILABLE
 from nprep.predictor.choices import parse_backend
 from nprep.predictor.gcn import GcnWeights, train
 from nprep.predictor.graphs import GraphBatch
@@ -102,7 +103,9 @@ class NumbaBackend:
 
     Attributes:
         name: "numba".
-        precision: "float32".
+        precision: "float32" or "bfloat16", of the products of the GCN layers when it is asked.
+            Training takes float32: at its sizes, rounding operands anew in every step takes much of
+            what faster products gain.
         whole: False.
         threads: How many threads share a whole space.
     """
@@ -111,9 +114,19 @@ class NumbaBackend:
     precision = "float32"
     whole = False
 
-    def __init__(self, threads: int = 1) -> None:
-        """Takes a number of threads; results do not depend on it."""
+    def __init__(self, threads: int = 1, precision: str = "float32") -> None:
+        """Takes a number of threads; results do not depend on it.
+
+        Raises:
+            MissingDependencyError: If the processor lacks the precision.
+        """
+        if precision == "bfloat16" and not AVAILABLE:
+            raise MissingDependencyError(
+                f"this processor has no products of bfloat16 numbers, which {self.name}:bfloat16 "
+                "needs: use float32."
+            )
         self.threads = threads
+        self.precision = precision
 
     def train(self, tasks: Sequence[TrainingTask]) -> list[GcnWeights]:
         """See :meth:`Backend.train`."""
@@ -124,7 +137,7 @@ class NumbaBackend:
     ) -> Iterator[NDArray[np.float32]]:
         """See :meth:`Backend.outputs`."""
         for one in weights:
-            yield plan.outputs(one, self.threads)
+            yield plan.outputs(one, self.threads, self.precision)
 
     def describe(self) -> dict[str, str]:
         """See :meth:`Backend.describe`."""
@@ -153,7 +166,7 @@ def make_backend(choice: str = "auto", threads: int = 1, memory: int = DEFAULT_M
         except MissingDependencyError:
             return NumbaBackend(threads)
     if name == "numba":
-        return NumbaBackend(threads)
+        return NumbaBackend(threads, precision)
     if name == "numpy":
         from nprep.predictor.backend_numpy import NumpyBackend
 

@@ -7,7 +7,7 @@ from nprep.errors import SettingsError
 # What each offers for the products of a whole space; see ``nprep.predictor.backends``.
 PRECISIONS = {
     "numpy": ("float32",),
-    "numba": ("float32",),
+    "numba": ("float32", "bfloat16"),
     "torch": ("float32", "bfloat16"),
     "cupy": ("float32", "tf32", "bfloat16"),
 }

@@ -22,6 +22,7 @@ from nprep.kernels.gcn_gather import gather_means, gather_states
 from nprep.kernels.gcn_infer import finish_dense, output_dot
 from nprep.kernels.gcn_plan import distinct_rows, gather_lists, members_of
 from nprep.kernels.gemm import gemm
+from nprep.kernels.gemm_bfloat16 import gemm_bfloat16, pair_columns, pair_rows
 from nprep.predictor.gcn import GcnWeights
 from nprep.predictor.graphs import GraphBatch
 from nprep.space import CellBatch
@@ -30,6 +31,7 @@ CHUNK_CELLS = 1024
 # Cells of a segment, where there are enough: threads and the memory of product tables divide by
 # segments, but rows are not shared between them.
 SEGMENT_CELLS = 220_000
+_FEWEST_COLUMNS = 16
 # Rows multiplied at once.
 _ROWS = 1536
 
@@ -191,13 +193,18 @@ class SharingPlan:
         )
         return cls(len(graphs), graphs.num_types, normalisation, segments)
 
-    def outputs(self, weights: GcnWeights, threads: int = 1) -> NDArray[np.float32]:
+    def outputs(
+        self, weights: GcnWeights, threads: int = 1, precision: str = "float32"
+    ) -> NDArray[np.float32]:
         """The raw outputs of a predictor for all N graphs.
 
         Args:
             weights: The predictor.
             threads: How many threads share the segments; the bits of the result do not depend on
                 it.
+            precision: "float32", or "bfloat16" for products of the GCN layers with operands
+                rounded to that, which needs a processor that has them
+                (``nprep.kernels.gemm_bfloat16.AVAILABLE``).
 
         Returns:
             (N,) float32.
@@ -211,7 +218,7 @@ class SharingPlan:
         def work(start: int, stop: int) -> None:
             with self.workspace.buffers() as buffers:
                 for segment in self.segments[start:stop]:
-                    out[segment.cells] = _segment_outputs(segment, weights, buffers)
+                    out[segment.cells] = _segment_outputs(segment, weights, buffers, precision)
 
         run_slices(work, len(self.segments), threads)
         return out
@@ -265,9 +272,12 @@ def _segment_outputs(
     segment: Segment,
     weights: GcnWeights,
     buffers: Callable[[str, int, int], NDArray[np.float32]],
+    precision: str,
 ) -> NDArray[np.float32]:
     """Raw outputs for the cells of a segment, in its order."""
     width = weights.width
+    # Products of fewer columns than a tile has are not worth a kernel of their own.
+    halved = precision == "bfloat16" and 2 * width >= _FEWEST_COLUMNS
     layers = [weights.layer(number) for number in range(weights.settings.layers)]
     head = weights.head()
     rectify = weights.settings.activation == "relu"
@@ -276,6 +286,8 @@ def _segment_outputs(
     # The first layer reads one-hot inputs: its products are the rows of its matrix.
     tables.insert(0, layers[0][0])
     states = buffers("states", _ROWS, width)
+    pairs = buffers("pairs", _ROWS, (width + 1) // 2).view(np.uint32)
+    paired = [pair_rows(matrix) if halved else None for matrix, _ in layers]
     sizes = [width, *(matrix.shape[1] for matrix, _ in head[:-1])]
     values = [buffers(f"values {n}", CHUNK_CELLS, size) for n, size in enumerate(sizes)]
     out = np.empty(len(segment.cells), np.float32)
@@ -288,7 +300,12 @@ def _segment_outputs(
                 stop = min(row + _ROWS, end)
                 block = states[: stop - row]
                 gather_states(tables[layer], *lists, bias, row, stop, block)
-                gemm(block, matrix, tables[layer + 1][row:stop])
+                right = paired[layer + 1]
+                if right is None:
+                    gemm(block, matrix, tables[layer + 1][row:stop])
+                else:
+                    pair_columns(block.view(np.uint32), pairs[: stop - row])
+                    gemm_bfloat16(pairs[: stop - row], right, tables[layer + 1][row:stop])
         lists, bias = segment.layers[-1].lists, layers[-1][1]
         rows = last - first
         gather_means(tables[-1], *lists, bias, segment.cell_starts, first, last, values[0][:rows])

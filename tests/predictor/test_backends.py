@@ -30,7 +30,16 @@ from tests.predictor.test_plan import graphs_of, untrained
 CELLS = random_cells(400, 11)
 SMALL = GcnSettings(width=20, head=(12,), layer_bias=True)
 QUICK = GcnSettings(width=16, head=(8,), epochs=4, learning_rate=1e-3, dropout_head=0.0)
-NAMES = ["numpy", "numba", "torch", "torch:bfloat16", "host", "host:tf32", "host:bfloat16"]
+NAMES = [
+    "numpy",
+    "numba",
+    "numba:bfloat16",
+    "torch",
+    "torch:bfloat16",
+    "host",
+    "host:tf32",
+    "host:bfloat16",
+]
 GPU = pytest.param("cupy", marks=pytest.mark.gpu)
 # Relative to the largest output.
 TOLERANCE = {"float32": 1e-5, "tf32": 1e-2, "bfloat16": 6e-2}
@@ -194,7 +203,7 @@ def test_choices() -> None:
     for choice, message in (
         ("numbas", "use auto, numpy, numba, torch, cupy"),
         ("auto:tf32", "unknown"),
-        ("numba:bfloat16", "use float32"),
+        ("numba:tf32", "use float32, bfloat16"),
     ):
         with pytest.raises(SettingsError, match=message):
             make_backend(choice)
