@@ -36,8 +36,8 @@ Integers = NDArray[np.int64]
 # number of seeds of which those with the nearest numbers are tried in a replay.
 COUNTED = (0.91, 0.92, 0.93, 0.935, 0.938, 0.939, 0.94, 0.941, 0.942)
 SEEDS = 60
-CANDIDATES = 36
-TRIALS = 300
+CANDIDATES = 12
+TRIALS = 100
 
 CARRY_EDGES = (0.933, 0.936, 0.938, 0.94)
 
