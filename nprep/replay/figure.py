@@ -267,6 +267,9 @@ def draw(axes: Axes, data: FigureData, font_size: float = 9.0) -> None:
     if data.regret:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
+        # Over more than a decade there would be too many of them.
+        few = data.y_limits[1] < 15 * data.y_limits[0]
+        axes.yaxis.set_minor_formatter("{x:g}" if few else "")
     axes.set_ylim(*data.y_limits)
     for line in data.lines:
         look = line.look

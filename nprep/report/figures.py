@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nprep.replay.curves import Curves
 from nprep.replay.figure import (
     BANDS,
+    SMALLEST_REGRET,
     FigureData,
     draw,
     figure_data,
@@ -90,7 +91,17 @@ def curves_picture(
         everything, metric, x_axis=x_axis, band=band, labels=labels_of(runs), best=best
     )
     modelled = " ".join(dict.fromkeys(run.modelled(x_axis == "seconds") for run in runs))
+    if best is not None:
+        title = title.replace("accuracy", "regret")
     caption = f"{title}. {BANDS[band]} over trials. {modelled}".strip()
+    if best is not None:
+        caption += f" Regret is the distance to the best cell's mean, {best:.3f} %"
+        caption += (
+            "; a single run may be better than that, what is left is then drawn as "
+            f"{SMALLEST_REGRET:g}."
+            if metric == "validation"
+            else "."
+        )
     more = " ".join(dict.fromkeys(caption for run in runs for caption in run.captions()))
 
     def drawing(figure: Figure, narrow: bool) -> None:

@@ -313,33 +313,35 @@ def quality_table(content: dict[str, Any], where: str, part: str, source: str) -
 def headline_table(run: Run) -> Table | None:
     """How much sooner predictors are where sequential methods end up; None without a pair."""
     rows = []
-    for comparison in run.summary["speedups"]:
-        for metric in ("test", "validation"):
-            at = comparison.get(f"{metric}_at_baseline_samples")
-            if at is None:
-                continue
-            rows.append(
-                (
-                    f"{comparison['predictor']} against {comparison['baseline']}",
-                    metric,
-                    number(at["target_percent"]),
-                    f"{at['samples']:,}",
-                    _reached(at["predictor_samples"]),
-                    _ratio(at),
-                    _interval(at),
+    for axis, comparisons in _comparisons(run).items():
+        unit = "" if axis == "samples" else " s"
+        for comparison in comparisons:
+            for metric in ("test", "validation"):
+                at = comparison.get(f"{metric}_at_baseline_{axis}")
+                if at is None:
+                    continue
+                rows.append(
+                    (
+                        f"{comparison['predictor']} against {comparison['baseline']}",
+                        metric,
+                        number(at["target_percent"]),
+                        f"{at[axis]:,.0f}{unit}",
+                        _reached(at[f"predictor_{axis}"], unit),
+                        _ratio(at),
+                        _interval(at),
+                    )
                 )
-            )
     if not rows:
         return None
     return Table(
-        "Samples after which the predictor has the mean accuracy that the baseline ends up with. "
-        "Intervals: 95 %, bootstrap over trials. " + run.modelled(timed=False),
+        "Samples, or seconds of training, after which the predictor has the mean accuracy that the "
+        "baseline ends up with. Intervals: 95 %, bootstrap over trials. " + run.modelled(),
         (
             "methods",
             "accuracy",
             "target (%)",
-            "baseline's samples",
-            "predictor's samples",
+            "baseline after",
+            "predictor after",
             "ratio",
             "95 % interval",
         ),
@@ -347,18 +349,29 @@ def headline_table(run: Run) -> Table | None:
     )
 
 
+def _comparisons(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """The comparisons of predictors and sequential methods, by samples and by seconds."""
+    return {
+        "samples": run.summary["speedups"],
+        "seconds": run.summary.get("speedups_by_seconds", []),
+    }
+
+
 def headlines(run: Run) -> list[str]:
     """The main results in sentences: where predictors are when sequential methods end."""
+    axis = "seconds" if run.rules.axis == "seconds" and _comparisons(run)["seconds"] else "samples"
+    unit = "" if axis == "samples" else " s of training"
+    words = " samples" if axis == "samples" else unit
     sentences = []
-    for comparison in run.summary["speedups"]:
-        at = comparison.get("test_at_baseline_samples")
+    for comparison in _comparisons(run)[axis]:
+        at = comparison.get(f"test_at_baseline_{axis}")
         if at is None or at["ratio"] is None:
             continue
         sentences.append(
             f"{comparison['predictor']} reaches {at['target_percent']:.2f} % mean test accuracy, "
-            f"where {comparison['baseline']} is after {at['samples']:,} samples, at "
-            f"{_reached(at['predictor_samples'])}: {number(at['ratio'], 1)} times sooner (95 % "
-            f"interval {_interval(at)})."
+            f"where {comparison['baseline']} is after {at[axis]:,.0f}{words}, at "
+            f"{_reached(at[f'predictor_{axis}'], unit)}: {number(at['ratio'], 1)} times sooner "
+            f"(95 % interval {_interval(at)})."
         )
     return sentences
 
@@ -371,8 +384,8 @@ def _ratio(speedup: dict[str, Any]) -> str:
     return number(speedup["ratio"], 1)
 
 
-def _reached(samples: float | None) -> str:
-    return "not reached" if samples is None else f"{samples:,.0f}"
+def _reached(cost: float | None, unit: str = "") -> str:
+    return "not reached" if cost is None else f"{cost:,.0f}{unit}"
 
 
 def _interval(speedup: dict[str, Any]) -> str:

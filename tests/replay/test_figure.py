@@ -15,7 +15,14 @@ from matplotlib.text import Text
 
 from nprep.errors import SettingsError
 from nprep.replay.curves import Curves
-from nprep.replay.figure import draw, figure_data, make_figure, render, spread_out
+from nprep.replay.figure import (
+    SMALLEST_REGRET,
+    draw,
+    figure_data,
+    make_figure,
+    render,
+    spread_out,
+)
 from nprep.replay.looks import looks_for
 
 
@@ -173,3 +180,18 @@ def test_labels_are_spread_out(values: list[float], gap: float) -> None:
     # Whoever has room stays.
     if all(abs(a - b) > gap for a, b in itertools.combinations(values, 2)):
         assert places == pytest.approx(values)
+
+
+def test_regrets_are_drawn_on_a_logarithmic_axis() -> None:
+    data = figure_data(some_curves(), best=94.25)
+    axes = Figure().add_subplot()
+    draw(axes, data)
+    assert axes.get_yscale() == "log"
+    assert axes.get_ylabel() == "test regret (percentage points)"
+    # From some_curves(): random ends at 93.5, the oracle is at 94.2.
+    assert data.lines[0].middle[-1] == pytest.approx(0.75)
+    assert data.oracles[0][1] == pytest.approx(0.05)
+    assert "random 0.750" in [text.get_text() for text in axes.texts]
+    # What is better than the best mean has no place on the axis but the lowest.
+    better = figure_data(some_curves(), best=93.0)
+    assert better.lines[1].middle.min() == SMALLEST_REGRET
