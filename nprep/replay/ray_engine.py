@@ -9,6 +9,7 @@ lost is begun again elsewhere.
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
 import socket
@@ -22,7 +23,7 @@ from typing import Any
 
 import nprep
 from nprep.errors import MissingDependencyError, NprepError, SettingsError
-from nprep.replay.folder import Block, Results, write_block
+from nprep.replay.folder import Block, Results, differences_of, to_json, write_block
 from nprep.replay.settings import ReplaySettings
 from nprep.replay.workers import Done, Work, bug_in, compute_block, load_view, name_of
 from nprep.search.base import Method
@@ -44,11 +45,13 @@ class _Parcel:
         version: Of nprep where the replay was started.
         view: The cells.
         settings: Of the replay.
+        methods: Settings of its methods, as they are where it was started.
     """
 
     version: str
     view: View
     settings: ReplaySettings
+    methods: dict[str, Any]
 
     def load(self) -> View:
         """The view (see :class:`~nprep.replay.settings.ViewSource`)."""
@@ -65,13 +68,27 @@ def _unpacked(reference: Any) -> tuple[View, ReplaySettings, dict[str, Method]]:
     import ray
 
     parcel: _Parcel = ray.get(reference)
+    node = ray.util.get_node_ip_address()
     if parcel.version != nprep.__version__:
         raise SettingsError(
-            f"node {ray.util.get_node_ip_address()} has nprep {nprep.__version__} and the replay "
-            f"was started with {parcel.version}: install the same version on every node."
+            f"node {node} has nprep {nprep.__version__} and the replay was started with "
+            f"{parcel.version}: install the same version on every node."
+        )
+    methods = parcel.settings.make_methods()
+    # What is found on a machine, such as a GPU, is part of them.
+    differences = list(differences_of(to_jsonable(methods), parcel.methods))
+    if differences:
+        raise SettingsError(
+            f"node {node} would run the methods with {'; '.join(differences[:3])}: name what all "
+            "machines have, such as with --backend, or use machines of one kind."
         )
     # Ray hands out arrays that can't be written to, for which no kernel is compiled.
-    return load_view(parcel), parcel.settings, parcel.settings.make_methods()
+    return load_view(parcel), parcel.settings, methods
+
+
+def to_jsonable(methods: dict[str, Method]) -> dict[str, Any]:
+    """The settings of methods, as JSON gives them back."""
+    return dict(json.loads(to_json({name: made.settings() for name, made in methods.items()})))
 
 
 def _run_remotely(references: list[Any], block: Block) -> tuple[Results, float] | Exception:
@@ -223,7 +240,8 @@ class RayEngine:
         task = ray.remote(
             num_cpus=self._cpus, num_gpus=self._gpus, max_retries=0, scheduling_strategy="SPREAD"
         )(_run_remotely)
-        parcel = [ray.put(_Parcel(nprep.__version__, work.view, work.settings))]
+        methods = to_jsonable(work.settings.make_methods())
+        parcel = [ray.put(_Parcel(nprep.__version__, work.view, work.settings, methods))]
         waiting = deque(work.blocks)
         losses: Counter[Block] = Counter()
         running: dict[Any, Block] = {}

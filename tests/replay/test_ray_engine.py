@@ -196,6 +196,11 @@ def test_what_can_never_run_is_told(
             patch.setattr(nprep, "__version__", "9.9")
             with pytest.raises(SettingsError, match=r"has nprep .* 9\.9"):
                 run_replay(SETTINGS, SyntheticSource(), tmp_path / "version", engine=engine)
+        with monkeypatch.context() as patch:
+            # As if this machine had what the nodes lack.
+            patch.setattr(ray_engine, "to_jsonable", lambda methods: {"evolution": {"gpu": 1}})
+            with pytest.raises(SettingsError, match=r"would run the methods with .*--backend"):
+                run_replay(SETTINGS, SyntheticSource(), tmp_path / "gpu", engine=engine)
         for name, expected in (("Crash", "2 times"), ("Silent", "0 traces")):
             settings = dataclasses.replace(SETTINGS, methods=(f"{HERE}:{name}",), trials=2)
             with pytest.raises(NprepError, match=expected):
