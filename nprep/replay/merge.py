@@ -51,9 +51,9 @@ def read_parts(folders: Sequence[Path]) -> list[Part]:
         try:
             content = read_settings(folder)
         except RunFolderError as error:
-            raise RunFolderError(f"{error} It can't be merged: name the folders of shards.") from (
-                error
-            )
+            raise RunFolderError(
+                f"{folder} can't be merged, name the folders of shards: {error}"
+            ) from error
         try:
             shard = Shard(int(content["shard"]["number"]), int(content["shard"]["of"]))
         except (KeyError, TypeError, ValueError, SettingsError) as error:
@@ -93,10 +93,8 @@ def _rebuilt(kind: Any, content: Any) -> Any:
     """A value of a settings class, or of a field of one, from what JSON made of it."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         kinds = typing.get_type_hints(kind)
-        return kind(
-            **{field.name: _rebuilt(kinds[field.name], content[field.name])
-               for field in dataclasses.fields(kind) if field.init}
-        )  # fmt: skip
+        names = [field.name for field in dataclasses.fields(kind)]
+        return kind(**{name: _rebuilt(kinds[name], content[name]) for name in names})
     return tuple(content) if isinstance(content, list) else content
 
 
@@ -136,9 +134,7 @@ def complete_blocks(prepared: Prepared, part: Part) -> list[Block]:
     for block in blocks:
         horizon = prepared.settings.horizon(prepared.methods[block.method])
         try:
-            read_block(
-                part.folder, block, horizon, prepared.view.validation.shape, prepared.run
-            )  # fmt: skip
+            read_block(part.folder, block, horizon, prepared.view.validation.shape, prepared.run)
         except ValueError as error:
             wrong.append(error)
     if wrong:
