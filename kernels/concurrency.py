@@ -148,8 +148,8 @@ def evolve_concurrently(
 ) -> Integer:
     """One trial of regularized evolution with ``workers`` trainings in flight.
 
-    A free machine trains a child of what has finished; as long as fewer individuals than a
-    population have, a random one. An individual enters the population, and the oldest leaves it,
+    A free machine trains a child of what has finished; as long as fewer individuals than the
+    founders have, a random one. An individual enters the population, and the oldest leaves it,
     when its training ends. With one machine this is ``evolve``, draw by draw.
 
     Args:
@@ -198,9 +198,10 @@ def evolve_concurrently(
             and begun < rules.max_queries
         ):
             begun += 1
-            if finished >= population:
-                place = finished % population
-                parent = tournament(state, values, place, settings.replacement, drawn)
+            if finished >= settings.founders:
+                alive = min(finished, population)
+                oldest = finished % population if finished >= population else 0
+                parent = tournament(state, values[:alive], oldest, settings.replacement, drawn)
                 bits, position = breed(
                     state, space, settings, genes[parent], genotypes[parent], child
                 )

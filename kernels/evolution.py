@@ -94,6 +94,8 @@ class Evolution(NamedTuple):
         rate: Mutation rate of the notebook's rule.
         from_specs: Draw the first population by the official sampler of specs, else uniformly over
             the cells of the view.
+        founders: Number of random individuals that the population begins with, 1 to its size; it
+            grows by breeding.
     """
 
     population: int
@@ -102,6 +104,7 @@ class Evolution(NamedTuple):
     one_parameter: bool
     rate: float
     from_specs: bool
+    founders: int
 
 
 @kernel
@@ -387,8 +390,10 @@ def evolve(
             break
         # The child takes the place of the oldest individual.
         place = born % population
-        if born >= population:
-            parent = tournament(state, values, place, settings.replacement, drawn)
+        if born >= settings.founders:
+            alive = min(born, population)
+            oldest = place if born >= population else 0
+            parent = tournament(state, values[:alive], oldest, settings.replacement, drawn)
             bits, position = breed(state, space, settings, genes[parent], genotypes[parent], child)
         else:
             bits, position = first_individual(state, space, rules, settings, child)

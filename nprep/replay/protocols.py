@@ -117,13 +117,13 @@ YING2019 = NamedProtocol(
 BANANAS = NamedProtocol(
     rules=ReplayProtocol(name="bananas", repeats="mean", sampling="specs"),
     source="White et al., BANANAS, AAAI 2021, with the code of naszilla",
-    methods=("random", "evolution", "np", "oracle"),
+    methods=("random", "evolution-naszilla", "np", "oracle"),
     samples=150,
     train_samples=86,
     top_k=64,
     published=(
         Published("random", "test", 150, 93.659, "read", _AE_NAS),
-        Published("evolution", "test", 150, 93.891, "read", _AE_NAS),
+        Published("evolution-naszilla", "test", 150, 93.891, "read", _AE_NAS),
         Published("np", "test", 150, 93.669, "read", f"{_AE_NAS} (naszilla's GCN)"),
         Published("bohb", "test", 150, 93.644, "read", _AE_NAS),
         Published("local-search", "test", 150, 94.068, "read", _AE_NAS),
@@ -189,14 +189,14 @@ def label(protocol: ReplayProtocol) -> str:
 def in_words(protocol: ReplayProtocol) -> str:
     """The rules in one sentence, for captions."""
     driver = {
-        "architecture": "one run of each cell, drawn once per trial",
-        "query": "one run, drawn at every query",
-        "mean": "the mean of the runs",
+        "architecture": "the validation accuracy of one run of each cell, drawn once per trial",
+        "query": "the validation accuracy of one run, drawn at every query",
+        "mean": "the mean validation accuracy of the runs",
     }[protocol.repeats]
     report = {"mean": "the mean test accuracy of its runs", "run": "the test accuracy of that run"}
     sampling = {"cells": "uniformly over cells", "specs": "by the official sampler of specs"}
     words = (
-        f"the search sees the validation accuracy of {driver}; reported of its best cell is "
+        f"the search sees {driver}; reported of its best cell is "
         f"{report[protocol.report]}; random cells are drawn {sampling[protocol.sampling]}; "
         f"duplicates are {protocol.duplicates}"
     )

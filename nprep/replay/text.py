@@ -29,10 +29,14 @@ def to_text(summary: dict[str, Any]) -> str:
     lines.append("")
     for comparison in summary["speedups_by_seconds" if by_seconds else "speedups"]:
         lines += _headline(comparison, "seconds" if by_seconds else "samples", summary)
+    lines += _wins(summary)
+    lines += ["", *_ends(summary["methods"])]
     lines += _published(summary["published"])
     if "clock" in summary:
         lines += _clock(summary["clock"])
-    return "\n".join(lines).rstrip()
+    # Where a part has nothing to say, the line before it goes too.
+    shown = [line for line, before in zip(lines, ["", *lines], strict=False) if line or before]
+    return "\n".join(shown).rstrip()
 
 
 def _accuracies(summary: dict[str, Any], metric: str, by_seconds: bool) -> list[str]:
@@ -90,6 +94,43 @@ def _headline(comparison: dict[str, Any], axis: str, summary: dict[str, Any]) ->
         f"{name} reaches {where}, after {_cost(at[f'predictor_{axis}'], axis)}: "
         f"{at['ratio']:.1f} times sooner ({between})"
     ]
+
+
+def _wins(summary: dict[str, Any]) -> list[str]:
+    """How often a predictor's trial beats a baseline's, after as many samples as both have."""
+    methods = summary["methods"]
+    lines = []
+    for comparison in summary["speedups"]:
+        pair = (comparison["predictor"], comparison["baseline"])
+        rows = [row for row in summary["wins"] if {row["method"], row["beats"]} == set(pair)]
+        # A predictor has nothing to show before its training samples are trained.
+        rows = [row for row in rows if row["samples"] > methods[pair[0]]["train_samples"]]
+        if not rows:
+            continue
+        row = max(rows, key=lambda row: int(row["samples"]))
+        chance, (low, high) = row["probability"], row["interval_95"]
+        if row["method"] != pair[0]:
+            chance, low, high = 1 - chance, 1 - high, 1 - low
+        lines.append(
+            f"a trial of {pair[0]} beats one of {pair[1]} after {row['samples']:,} samples with "
+            f"probability {chance:.2f} (95 % interval {low:.2f} to {high:.2f})"
+        )
+    return lines
+
+
+def _ends(methods: dict[str, Any]) -> list[str]:
+    """Intervals at the end of the curves, and the trials that narrower ones take."""
+    title = "mean test accuracy (%) at the end"
+    width = max(len(title), *(len(name) for name in methods))
+    lines = [title.ljust(width) + f"{'95 % interval':>18}   trials for one 0.05 wide"]
+    for name, method in methods.items():
+        final = method["final"]
+        needed = final.get("trials_for_test_interval_of_width", {}).get("0.05")
+        low, high = final["test_mean_interval_95"]
+        cells = (f"{final['test_mean']:>7.2f}", f"{f'{low:.2f} to {high:.2f}':>18}")
+        trials = "" if needed is None else f"   {needed:,}"
+        lines.append(name.ljust(width - 7) + "".join(cells) + trials)
+    return lines
 
 
 def _published(numbers: list[dict[str, Any]]) -> list[str]:

@@ -125,6 +125,8 @@ class RegularizedEvolution(Preset):
         rate: Mutation rate of the notebook's rule.
         initial: How the first population is drawn: "specs": by the official sampler of random
             matrices; "cells": uniformly over the cells of the view.
+        founders: Number of random individuals to begin with, from which the population grows by
+            breeding; None makes it the whole population.
     """
 
     name: str = "evolution"
@@ -134,6 +136,7 @@ class RegularizedEvolution(Preset):
     mutation: str = "notebook"
     rate: float = 1.0
     initial: str = "specs"
+    founders: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses settings that make no sense."""
@@ -146,6 +149,15 @@ class RegularizedEvolution(Preset):
             raise SettingsError(
                 f"{self.name} draws a tournament of {self.tournament} without replacement from a "
                 f"population of {self.population}: use a smaller tournament."
+            )
+        if self.founders is not None and not (
+            1 <= self.founders <= self.population
+            and (self.replacement or self.tournament <= self.founders)
+        ):
+            raise SettingsError(
+                f"{self.name} has {self.founders} founders for a population of {self.population} "
+                f"and tournaments of {self.tournament}: use as many as a tournament, at most a "
+                "population."
             )
         if self.mutation not in ("notebook", "one"):
             raise SettingsError(
@@ -220,6 +232,7 @@ class RegularizedEvolution(Preset):
             self.mutation == "one",
             float(self.rate),
             self.initial == "specs",
+            self.population if self.founders is None else self.founders,
         )
 
 

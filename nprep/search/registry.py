@@ -21,6 +21,10 @@ _SEQUENTIAL: dict[str, Callable[[], Method]] = {
     "evolution-ying": lambda: RegularizedEvolution(
         "evolution-ying", population=100, tournament=10, replacement=True, mutation="one"
     ),
+    # White et al. (2021): naszilla, nas_algorithms.py.
+    "evolution-naszilla": lambda: RegularizedEvolution(
+        "evolution-naszilla", population=30, tournament=10, replacement=True, founders=10
+    ),
     "local-search": LocalSearch,
     # The plain form of White et al. (2021): one random start, all neighbours.
     "local-search-whole": lambda: LocalSearch("local-search-whole", initial=1, whole=True),

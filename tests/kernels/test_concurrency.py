@@ -28,6 +28,7 @@ VIEW = synthetic_view(900)
 EVOLUTIONS = {
     "notebook": RegularizedEvolution(),
     "ying": make_method("evolution-ying", 172),
+    "growing": RegularizedEvolution("growing", population=9, tournament=2, founders=2),
     "small": RegularizedEvolution("small", population=4, tournament=2, initial="cells"),
 }
 PROTOCOLS = {

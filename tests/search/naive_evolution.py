@@ -47,12 +47,12 @@ class NaiveEvolution:
         settings = self.settings
         if settings.replacement:
             sample = [
-                self.population[bounded(self.state, settings.population)]
+                self.population[bounded(self.state, len(self.population))]
                 for _ in range(settings.tournament)
             ]
             return max(sample, key=lambda individual: individual[0])[1]
         drawn = np.empty(settings.tournament, np.int64)
-        choose(self.state, settings.population, drawn)
+        choose(self.state, len(self.population), drawn)
         sample = [self.population[i] for i in sorted(drawn)]
         return sorted(sample, key=lambda individual: individual[0])[-1][1]
 
@@ -86,7 +86,8 @@ class NaiveEvolution:
         """A genotype and its position; None if it is no cell of the view."""
         child = np.empty(7, np.uint8)
         position: int | None
-        if len(self.population) < self.settings.population:
+        founders = self.settings.founders or self.settings.population
+        if len(self.population) < founders:
             bits, position = self.first(child)
         else:
             parent_bits, parent_operations = self.select()

@@ -43,6 +43,8 @@ EVOLUTIONS = {
     "notebook": RegularizedEvolution(),
     "ying": make_method("evolution-ying", 172),
     "small": RegularizedEvolution("small", population=3, tournament=3),
+    "naszilla": make_method("evolution-naszilla", 172),
+    "growing": RegularizedEvolution("growing", population=9, tournament=2, founders=2),
     "cells": RegularizedEvolution("cells", initial="cells"),
     "greedy": RegularizedEvolution("greedy", population=20, tournament=1, replacement=True),
 }
@@ -283,6 +285,9 @@ def test_evolution_breeds_better_cells_than_random_search() -> None:
         lambda: RegularizedEvolution(population=0),
         lambda: RegularizedEvolution(tournament=51),
         lambda: RegularizedEvolution(mutation="none"),
+        lambda: RegularizedEvolution(founders=0),
+        lambda: RegularizedEvolution(founders=9),
+        lambda: RegularizedEvolution(founders=51),
         lambda: RegularizedEvolution(initial="none"),
         lambda: RegularizedEvolution(rate=0.0),
         lambda: RegularizedEvolution(rate=float("nan")),
