@@ -35,20 +35,20 @@ from nprep.table.view import View
 BUDGETS = (150, 219, 300, 500)
 NOISE_DRAWS = 200
 VARIANTS = (
-    "top_share=1",
-    "batch=20",
-    "initial=40",
-    "initial=90",
+    "initial=60,batch=30",
+    "initial=80,batch=40",
+    "top_share=0.5",
+    "elite=100",
+    "elite=320",
     "members=1",
-    "members=5",
+    "members=6",
     "floor=0",
     "floor=0.7",
     "pool_share=0.2",
-    "warm_epochs=100",
-    "elite=60",
-    "elite=160",
+    "warm_epochs=60",
     "width=96",
     "weight_decay=0.01",
+    "labels=sigmoid",
     "loss=ranking",
 )
 

@@ -58,10 +58,10 @@ class BestPredictor(Preset):
     """
 
     name: str = "np-best"
-    initial: int = 60
-    batch: int = 30
-    top_share: float = 0.5
-    elite: int = 100
+    initial: int = 40
+    batch: int = 20
+    top_share: float = 1.0
+    elite: int = 160
     pool_share: float = 0.05
     pool_rounds: int = 2
     members: int = 3

@@ -26,6 +26,7 @@ MEAN = replace(
 QUICK = BestPredictor(
     initial=24,
     batch=10,
+    top_share=0.5,
     elite=15,
     members=2,
     warm_epochs=10,
