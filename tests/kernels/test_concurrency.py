@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
-import math
 import sys
 from pathlib import Path
 
@@ -14,15 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nprep.kernels.concurrency import schedule
-from nprep.kernels.noise import draw_repeat
-from nprep.search.base import ReplayProtocol, noise_seed_of, trial_seed
+from nprep.search.base import ReplayProtocol, trial_seed
 from nprep.search.compiled import RegularizedEvolution
 from nprep.search.registry import make_method
-from nprep.table.view import View
 from tests.synthetic import synthetic_view
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
-from naive_evolution import NaiveEvolution, seeded
+from naive_evolution import evolve_by_events
 
 VIEW = synthetic_view(900)
 EVOLUTIONS = {
@@ -76,62 +72,6 @@ def test_schedule_equals_a_list_of_machines(
     assert list(zip(starts, ends, strict=True)) == slow
 
 
-def slow_evolution(
-    view: View,
-    method: RegularizedEvolution,
-    seed: np.random.SeedSequence,
-    samples: int,
-    protocol: ReplayProtocol,
-    workers: int,
-) -> tuple[list[int], list[int], list[float], list[float]]:
-    """Positions, repeats, starts and ends.
-
-    Free machines breed from the list of finished individuals; a heap holds what is
-    running.
-    """
-    searcher = NaiveEvolution(view, seeded(seed), method, protocol)
-    noise = noise_seed_of(seed)
-    running: list[tuple[float, int, tuple, float]] = []  # type: ignore[type-arg]
-    known: dict[int, float] = {}
-    trace: list[tuple[int, int, float, float]] = []
-    now = spent = 0.0
-    born = queries = 0
-    limit = math.inf if protocol.seconds is None else protocol.seconds
-    while True:
-        while (
-            len(running) < workers
-            and len(trace) < samples
-            and spent < limit
-            and born < 100 * samples
-        ):
-            born += 1
-            genotype, position = searcher.propose()
-            if position is None:
-                searcher.add(0.0, genotype)
-                continue
-            counter = queries if protocol.repeats == "query" else position
-            queries += 1
-            repeat = draw_repeat(view.validation[position], noise, counter)
-            value = float(view.validation[position, repeat])
-            if protocol.duplicates == "free" and position in known:
-                end = max(now, known[position])
-            else:
-                end = now + float(view.training_seconds[position, repeat])
-                spent += float(view.training_seconds[position, repeat])
-                trace.append((position, repeat, now, end))
-                known[position] = end
-            if end <= now:
-                searcher.add(value, genotype)
-            else:
-                heapq.heappush(running, (end, born, genotype, value))
-        if not running:
-            break
-        now, _, genotype, value = heapq.heappop(running)
-        searcher.add(value, genotype)
-    positions, repeats, starts, ends = (list(column) for column in zip(*trace, strict=True))
-    return positions, repeats, starts, ends
-
-
 @pytest.mark.parametrize("workers", [1, 3, 64])
 @pytest.mark.parametrize("rules", PROTOCOLS)
 @pytest.mark.parametrize("preset", EVOLUTIONS)
@@ -140,7 +80,7 @@ def test_concurrent_evolution_equals_an_event_loop(preset: str, rules: str, work
     seed = trial_seed(3, preset, 0)
     samples = 130
     (timed,) = method.run_concurrently(VIEW, [seed], samples, protocol, workers)
-    slow = slow_evolution(VIEW, method, seed, samples, protocol, workers)
+    slow = evolve_by_events(VIEW, method, seed, samples, protocol, workers)
     positions, repeats, starts, ends = slow
     np.testing.assert_array_equal(timed.trace.positions, positions)
     np.testing.assert_array_equal(timed.trace.repeats, repeats)

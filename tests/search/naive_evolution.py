@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import heapq
+import math
+
 import numpy as np
 
 from nprep.kernels.cells import VALID, spec_key
 from nprep.kernels.evolution import embed
+from nprep.kernels.noise import draw_repeat
 from nprep.kernels.rng import bounded, choose, next_u64, seed_state
 from nprep.kernels.sample import mutate_notebook, mutate_one, random_spec
-from nprep.search.base import SEARCH_STREAM, ReplayProtocol, stream
+from nprep.search.base import SEARCH_STREAM, ReplayProtocol, noise_seed_of, stream
 from nprep.search.compiled import RegularizedEvolution
 from nprep.table.view import View
 
@@ -119,3 +123,59 @@ class NaiveEvolution:
 def seeded(seed: np.random.SeedSequence) -> np.random.Generator:
     """The generator that a searcher of this trial gets."""
     return np.random.default_rng(stream(seed, SEARCH_STREAM))
+
+
+def evolve_by_events(
+    view: View,
+    method: RegularizedEvolution,
+    seed: np.random.SeedSequence,
+    samples: int,
+    protocol: ReplayProtocol,
+    workers: int,
+) -> tuple[list[int], list[int], list[float], list[float]]:
+    """Positions, repeats, starts and ends.
+
+    Free machines breed from the list of finished individuals; a heap holds what is
+    running.
+    """
+    searcher = NaiveEvolution(view, seeded(seed), method, protocol)
+    noise = noise_seed_of(seed)
+    running: list[tuple[float, int, tuple, float]] = []  # type: ignore[type-arg]
+    known: dict[int, float] = {}
+    trace: list[tuple[int, int, float, float]] = []
+    now = spent = 0.0
+    born = queries = 0
+    limit = math.inf if protocol.seconds is None else protocol.seconds
+    while True:
+        while (
+            len(running) < workers
+            and len(trace) < samples
+            and spent < limit
+            and born < 100 * samples
+        ):
+            born += 1
+            genotype, position = searcher.propose()
+            if position is None:
+                searcher.add(0.0, genotype)
+                continue
+            counter = queries if protocol.repeats == "query" else position
+            queries += 1
+            repeat = draw_repeat(view.validation[position], noise, counter)
+            value = float(view.validation[position, repeat])
+            if protocol.duplicates == "free" and position in known:
+                end = max(now, known[position])
+            else:
+                end = now + float(view.training_seconds[position, repeat])
+                spent += float(view.training_seconds[position, repeat])
+                trace.append((position, repeat, now, end))
+                known[position] = end
+            if end <= now:
+                searcher.add(value, genotype)
+            else:
+                heapq.heappush(running, (end, born, genotype, value))
+        if not running:
+            break
+        now, _, genotype, value = heapq.heappop(running)
+        searcher.add(value, genotype)
+    positions, repeats, starts, ends = (list(column) for column in zip(*trace, strict=True))
+    return positions, repeats, starts, ends
