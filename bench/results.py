@@ -125,15 +125,20 @@ def limits_line(limits: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints a section for each file."""
+    """Prints one section for a run, which may have been cut into several files."""
     if not argv:
         print(__doc__, file=sys.stderr)
         return 2
-    for name in argv:
-        content = json.loads(Path(name).read_text())
-        rows = rows_of([b for b in content["benchmarks"] if b["extra_info"]], content["limits"])
-        print(f"## {content['datetime'][:10]}\n\n{limits_line(content['limits'])}\n")
-        print(to_markdown(rows))
+    runs = [json.loads(Path(name).read_text()) for name in argv]
+    rows = [
+        row
+        for run in runs
+        for row in rows_of([b for b in run["benchmarks"] if b["extra_info"]], run["limits"])
+    ]
+    print(f"## {runs[0]['datetime'][:10]}\n")
+    for line in dict.fromkeys(limits_line(run["limits"]) for run in runs):
+        print(f"{line}\n")
+    print(to_markdown(rows))
     return 0
 
 
