@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,6 +115,19 @@ def _write_pictures(sections: Sequence[Section], out: Path) -> list[Path]:
     return written
 
 
+def _check_writable(out: Path) -> None:
+    """Finds out before the work what would be found out after it.
+
+    Raises:
+        RunFolderError: If the page has no place that can be written.
+    """
+    parent = out.parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK) or out.is_dir():
+        raise RunFolderError(f"{out} cannot be written: choose another --out.")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
@@ -128,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise SettingsError(f"refit is {options.refit}: use a whole number from 0 to {MAX_REFITS}.")
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise SettingsError(f"{options.out} is to be a page: give --out a name that ends in .html.")
+    _check_writable(options.out)
     folders = [path for path in options.runs if not (path / QUALITY).is_file()]
     qualities = [read_quality(path) for path in options.runs if (path / QUALITY).is_file()]
     runs = [read_run(path) for path in folders]

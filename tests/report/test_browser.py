@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from nprep.report.cli import main
 from tests.report.browser import browser, find_browser
 
 pytestmark = pytest.mark.skipif(
@@ -52,14 +51,6 @@ _SMALL = """
   .filter(e => e.checkVisibility() && parseFloat(getComputedStyle(e).fontSize) < 12)
   .map(e => e.textContent.slice(0, 40))
 """
-
-
-@pytest.fixture(scope="module")
-def page_path(tmp_path_factory: pytest.TempPathFactory, run_folder: Path, other_n: Path) -> Path:
-    path = tmp_path_factory.mktemp("browser") / "report.html"
-    folders = [str(run_folder), str(other_n)]
-    assert main([*folders, "--out", str(path), "--quiet", "--no-files"]) == 0
-    return path
 
 
 def test_page_in_a_browser(page_path: Path) -> None:
