@@ -184,6 +184,30 @@ def test_training_learns_what_the_cpu_learns(name: str, folder: Path) -> None:
         assert np.corrcoef(scores, expected)[0, 1] > 0.8
 
 
+@pytest.mark.parametrize("name", ["numba", "host", GPU])
+@pytest.mark.parametrize("chains", [False, True], ids=["cells", "22 vertices, 18 layers"])
+def test_whole_batches_train_alike(name: str, chains: bool, folder: Path) -> None:
+    # With all samples in one batch no order matters, so all trainers must agree.
+    settings = replace(QUICK, batch=40, epochs=6)
+    tasks = tasks_of(settings, [40, 33])
+    if chains:
+        settings = replace(
+            settings, layers=18, width=12, head=(10, 6), initialisation="he", layer_bias=True
+        )
+        rng = np.random.default_rng(1)
+        matrices = [np.diag(np.ones(21), 1) for _ in range(40)]
+        kinds = [rng.integers(0, 7, 22).tolist() for _ in matrices]
+        labels = rng.uniform(0.6, 0.75, 40).astype(np.float32)
+        graphs = graphs_of(matrices, kinds)
+        tasks = [TrainingTask(graphs, labels, settings, np.random.SeedSequence(n)) for n in (1, 2)]
+    for task, one in zip(tasks, backend_of(name, folder).train(tasks), strict=True):
+        expected = train(task.cells, task.labels, task.settings, task.seed)
+        np.testing.assert_allclose(one.losses, expected.losses, rtol=2e-3)
+        difference = np.abs(one.parameters - expected.parameters)
+        assert np.quantile(difference, 0.98) < 1e-4
+        assert np.ptp(one.losses) > 0
+
+
 def test_batches_of_graphs_join() -> None:
     parts = [
         GraphBatch.from_cells(CELLS.take(np.arange(a, b))) for a, b in ((0, 5), (5, 6), (6, 30))
