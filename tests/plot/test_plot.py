@@ -19,6 +19,7 @@ from nprep.errors import NprepError, RunFolderError, SettingsError
 from nprep.plot.cli import best_for_regret, chosen, main
 from nprep.replay.curves import curve_rows, curves_of, to_csv
 from nprep.replay.figure import figure_data
+from nprep.replay.protocols import PROTOCOLS
 from nprep.replay.reading import check_comparable, labels_of, read_run
 from nprep.replay.series import Series, read_series, series_of
 from nprep.table.table import Table
@@ -299,3 +300,23 @@ def test_csv_is_read_as_written(run_folder: Path, tmp_path: Path) -> None:
         for line in (run_folder / "curves.csv").read_bytes().splitlines()
         if line.startswith(b"mlp,")
     ]
+
+
+@pytest.mark.parametrize("name", list(PROTOCOLS))
+def test_trials_are_read_under_every_protocol(name: str, table: Path, tmp_path: Path) -> None:
+    """What is read back from the stored trials is what the run has written."""
+    rules = dataclasses.replace(PROTOCOLS[name].rules, report="mean")
+    if rules.seconds is not None:
+        rules = dataclasses.replace(rules, seconds=50_000.0)
+    folder = make_run(tmp_path / name, table, protocol=rules, workers=(), methods=("random", "mlp"))
+    run = read_run(folder)
+    assert run.rules == rules
+    assert name in run.captions()[1]
+    view = run.open_view()
+    for series in run.series:
+        curves = series_of(run.curves(series.method, view))
+        assert curves.columns["test_mean"][-1] == pytest.approx(series.columns["test_mean"][-1])
+        assert curves.x[-1] == series.x[-1]
+    out = tmp_path / "figure.svg"
+    assert main([str(folder), "--x", rules.axis, "--out", str(out)]) == 0
+    assert (rules.shows == "regret") == ("regret (percentage points)" in out.read_text())
