@@ -97,7 +97,13 @@ def test_latency_is_measured_and_compared(
     cost = load_latency(path, space)
     assert (cost.blocks[:, 6][space.allowed[:, 6]] == 0).all()
     assert (cost.blocks[:, :6][space.allowed[:, :6]] > 0).all()
-    assert json.loads(path.read_text())["about"]["against_whole_networks"]["networks"] == 3
+    check = json.loads(path.read_text())["about"]["against_whole_networks"]
+    assert check["networks"] == 3
+    assert check["factor"] > 0
+    # The file has the sums that were compared, times the factor.
+    drawn = space.sample(np.random.default_rng(0), 3)
+    wanted = check["mean_summed_ms"] * check["factor"]
+    assert cost.of(drawn).mean() == pytest.approx(wanted, rel=1e-3)
     assert entry([*command, "--repeats", "0"]) == 2
 
 
