@@ -272,8 +272,9 @@ class RayEngine:
                     write_block(work.folder, block, results, work.run)
                     yield Done(block, seconds)
         finally:
+            # Those that wait are given up; by force Ray may bring this process down with them.
             for reference in running:
-                ray.cancel(reference, force=True)
+                ray.cancel(reference, force=False)
 
     def _mourn(self, block: Block, losses: Counter[Block], error: Exception, work: Work) -> None:
         """Counts that a block was lost.
