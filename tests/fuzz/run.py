@@ -26,8 +26,8 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 # The first case compiles or loads kernels.
-FIRST_SECONDS = 300.0
-CASE_SECONDS = 30.0
+FIRST_SECONDS = 1200.0
+CASE_SECONDS = 60.0
 # Far above what any case needs, far below what damaged sizes may ask for.
 MEMORY_BYTES = 16 << 30
 
@@ -94,7 +94,8 @@ def run_batch(target: str, seed: int, first: int, count: int, base: Path, tally:
                     line = lines.get(timeout=patience)
                 except queue.Empty:
                     process.kill()
-                    tally.fail("hang", f"{target} {begun}")
+                    if begun is not None:
+                        tally.fail("hang", f"{target} {begun}")
                     break
                 if not line:
                     break
