@@ -109,19 +109,23 @@ def draw_pareto(axes: Any, points: dict[str, Cloud], label: str) -> None:
         points: See :func:`clouds`.
         label: Of the cost axis.
     """
-    # Okabe and Ito's colours, told apart by colour-blind people too.
-    colours = iter(("#0072B2", "#D55E00", "#009E73", "#CC79A7"))
+    # Okabe and Ito's colours, told apart by colour-blind people too. Methods share networks: the
+    # first one's marks are rings, so that those of others show inside them.
+    styles = iter((("#0072B2", "o", 7), ("#D55E00", ".", 6), ("#009E73", "+", 6)))
     for name, cloud in points.items():
         if name == "predicted":
-            axes.plot(cloud.cost, cloud.accuracy, ",", color="0.7", zorder=0, label=name)
+            axes.plot(cloud.cost, cloud.accuracy, ".", ms=1, color="0.7", zorder=0, label=name)
             continue
-        colour = next(colours)
+        colour, mark, size = next(styles)
         edge = cloud.frontier()
-        axes.plot(cloud.cost, cloud.accuracy, "o", ms=4, color=colour, label=name)
+        axes.plot(
+            cloud.cost, cloud.accuracy, mark, ms=size, mfc="none" if mark == "o" else colour,
+            color=colour, label=name,
+        )  # fmt: skip
         axes.step(edge.cost, edge.accuracy, where="post", lw=1, color=colour)
     axes.set_xlabel(label)
     axes.set_ylabel("validation top-1 (%)")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, markerscale=1.5)
 
 
 def write_report(study: Study, latency: AdditiveCost | None) -> dict[str, Any]:
