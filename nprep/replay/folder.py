@@ -330,7 +330,7 @@ def opened(folder: Path, settings: dict[str, Any], resume: bool) -> Iterator[Non
         RunFolderError: If the folder cannot be used.
     """
     # Before the lock too: a folder that is not ours gets no lock file.
-    _holds_run(folder, resume)
+    _holds_run(folder, settings, resume)
     created = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -359,7 +359,20 @@ def _remove_if_unused(folder: Path) -> None:
         folder.rmdir()
 
 
-def _holds_run(folder: Path, resume: bool) -> bool:
+def _trials_are_of(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether a folder holds trials, all of them of this run.
+
+    Each block's file says which run it is of, so trials outlive a damaged ``settings.json``.
+    """
+    runs = set()
+    for path in folder.glob("trials/*/*.npz"):
+        # What can't be read is run again.
+        with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as arrays:
+            runs.add(json.loads(arrays["identity"].tobytes())[0])
+    return runs == {run_digest(settings["run"])}
+
+
+def _holds_run(folder: Path, settings: dict[str, Any], resume: bool) -> bool:
     """Whether a folder holds a run, which is resumed, or nothing.
 
     Raises:
@@ -379,7 +392,7 @@ def _holds_run(folder: Path, resume: bool) -> bool:
         raise RunFolderError(
             f"{folder} is not empty: continue that run with --resume or choose another --out."
         )
-    if occupied and not finished:
+    if occupied and not finished and not _trials_are_of(folder, settings):
         raise RunFolderError(
             f"{folder} holds files but no {SETTINGS}, so it is no run to resume: choose another "
             "--out."
@@ -399,8 +412,9 @@ def open_folder(folder: Path, settings: dict[str, Any], resume: bool) -> None:
     Raises:
         RunFolderError: If it is no folder, has content without a resume, or has other settings.
     """
-    if _holds_run(folder, resume):
-        _compare(folder / SETTINGS, settings)
+    if _holds_run(folder, settings, resume):
+        if not _agrees(folder, settings):
+            write_file(folder / SETTINGS, to_json(settings))
         for leftover in folder.rglob(".*.tmp"):
             leftover.unlink(missing_ok=True)
     else:
@@ -448,16 +462,29 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _compare(path: Path, settings: dict[str, Any]) -> None:
-    """Refuses a folder whose run differs from the one asked for."""
-    stored = read_settings(path.parent)
-    differences = list(differences_of(stored["run"], settings["run"]))
-    differences += _differences(stored.get("shard"), settings.get("shard"), "shard")
+def _agrees(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether a folder's settings are those asked for; False if they are damaged.
+
+    Raises:
+        RunFolderError: If the run differs from the one asked for.
+    """
+    try:
+        stored = read_settings(folder)
+    except RunFolderError:
+        if _trials_are_of(folder, settings):
+            return False
+        raise
+    differences = list(_differences(stored.get("shard"), settings.get("shard"), "shard"))
+    if not differences:
+        differences = list(differences_of(stored["run"], settings["run"]))
+        if differences and _trials_are_of(folder, settings):
+            return False
     if differences:
         raise RunFolderError(
-            f"{path.parent} was run with {'; '.join(differences[:4])}: resume with the same "
-            "settings or choose another --out."
+            f"{folder} was run with {'; '.join(differences[:4])}: resume with the same settings or "
+            "choose another --out."
         )
+    return True
 
 
 def differences_of(stored: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:

@@ -269,6 +269,28 @@ def test_blocks_that_were_mixed_up_are_run_again(reference: Path, tmp_path: Path
     assert (folder / files[5]).stat().st_mtime_ns == kept
 
 
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"run": 3}', "seed", "other"])
+def test_trials_outlive_damaged_settings(
+    reference: Path, content: str | None, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(reference, tmp_path / "out"))
+    path = folder / "settings.json"
+    if content is None:
+        path.unlink()
+    elif content == "seed":
+        path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    elif content != "other":
+        path.write_text(content)
+    kept = {file: file.stat().st_mtime_ns for file in folder.glob("trials/*/*.npz")}
+    if content == "other":
+        # What was asked for is another run indeed.
+        with pytest.raises(RunFolderError, match="seed 0, not 1"):
+            run_replay(dataclasses.replace(SETTINGS, seed=1), SOURCE, folder, resume=True)
+    run_replay(SETTINGS, SOURCE, folder, resume=True)
+    assert everything(folder) == everything(reference)
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+
+
 def test_changed_outputs_are_noticed_and_written_again(reference: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(reference, tmp_path / "out"))
     assert read_output(folder, "curves.csv") == (reference / "curves.csv").read_bytes()
