@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from nprep.kernels._jit import Integer, kernel
 from nprep.kernels.cells import INPUT, MAX_VERTICES, NUM_OPERATIONS, NUM_PAIRS, OUTPUT
-from nprep.kernels.evolution import MAX_REDRAWS, Space, locate
+from nprep.kernels.evolution import Space, locate
 from nprep.kernels.rng import bounded, random_double
+
+# A sample near good specs of the measured view is a cell of it about once in three.
+MAX_REDRAWS = 100
 
 PARAMETERS = NUM_PAIRS + MAX_VERTICES - 2
 LEVELS = np.array([2] * NUM_PAIRS + [NUM_OPERATIONS] * (MAX_VERTICES - 2), np.int64)
@@ -91,7 +94,7 @@ def propose(
         good_widths: (26,) kernel widths of their density.
         bad: (B, 26) uint8; the bad specs.
         bad_widths: (26,) kernel widths of their density.
-        samples: Number of samples. One that is no new cell of the view is drawn again, up to 1,000
+        samples: Number of samples. One that is no new cell of the view is drawn again, up to 100
             times; the samples end with the first for which that is not enough.
         taken: (M,) marks of cells that are not to be proposed.
         operations: (7,) uint8; receives the operations of the proposal.
