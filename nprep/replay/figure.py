@@ -34,6 +34,7 @@ X_AXES = {"samples": "trained networks (samples)", "seconds": "total training ti
 KINDS = ("png", "svg", "pdf")
 
 _FIRST_SAMPLES = 10
+_DECADES = 1000
 # Regrets are drawn on a logarithmic axis, where zero has no place: in percentage points.
 SMALLEST_REGRET = 1e-3
 # Labels at the ends of lines keep this share of the axes' height between them.
@@ -146,6 +147,12 @@ def figure_data(
     if not all_series:
         raise SettingsError("there is no curve to draw: name at least one method that was run.")
     names = list(labels) if labels is not None else [series.method for series in all_series]
+    # The first few samples, or three decades of time before the last, would flatten all others;
+    # a logarithmic axis has room for them.
+    first = 0.0
+    if x_axis == "seconds" and best is None:
+        last = max(_places(each, each.method, x_axis)[0][-1] for each in all_series)
+        first = float(last) / _DECADES
     looks = iter(looks_for([each.method for each in all_series if each.method != "oracle"]))
     lines: list[Line] = []
     oracles: list[tuple[str, float]] = []
@@ -163,7 +170,9 @@ def figure_data(
                 oracles.append((name, float(middle[-1])))
             continue
         x, trained = _places(series, name, x_axis)
-        shown = x > trained if trained else series.x >= min(_first(series), series.x[-1])
+        shown = x > trained if trained else x >= first
+        if series.axis == "samples":
+            shown &= series.x >= _FIRST_SAMPLES
         if not shown.any():
             shown[-1] = True
         lines.append(Line(name, next(looks), x[shown], middle[shown], low[shown], high[shown]))
@@ -180,11 +189,6 @@ def figure_data(
         _y_limits(lines, oracles, best is not None),
         tuple(notes),
     )
-
-
-def _first(series: Series) -> float:
-    """Where a sequential method's line begins: the first few samples would flatten all others."""
-    return float(_FIRST_SAMPLES) if series.axis == "samples" else 0.0
 
 
 def _places(series: Series, name: str, x_axis: str) -> tuple[NDArray[np.float64], float]:

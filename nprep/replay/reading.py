@@ -119,13 +119,18 @@ class Run:
                     shares.append(f"{share} of {metric.replace('_', ' ')}{how}")
         return f"Modelled, not measured: {', '.join(shares)}." if shares else ""
 
-    def captions(self) -> list[str]:
-        """What a reader of a figure must know: the view, what is modelled, the rules."""
+    def captions(self, modelled: bool = True) -> list[str]:
+        """What a reader of a figure must know: the view, what is modelled, the rules.
+
+        Args:
+            modelled: Whether to name what is modelled, which a caption may do already.
+        """
         if not self.content:
             return [f"{self.name}: view and protocol unknown, {SETTINGS} does not lie beside it."]
         view = self.view
         return [
-            f"View {view.get('name')}: {view.get('description')}. {self.modelled()}".strip(),
+            f"View {view.get('name')}: {view.get('description')}. "
+            f"{self.modelled() if modelled else ''}".strip(),
             f"Protocol {label(self.rules)}: {in_words(self.rules)}. {self.run.get('trials')} "
             f"trials, seed {self.run.get('seed')}, nprep {self.run.get('nprep')}.",
         ]

@@ -102,7 +102,9 @@ def curves_picture(
             if metric == "validation"
             else "."
         )
-    more = " ".join(dict.fromkeys(caption for run in runs for caption in run.captions()))
+    more = " ".join(
+        dict.fromkeys(caption for run in runs for caption in run.captions(modelled=False))
+    )
 
     def drawing(figure: Figure, narrow: bool) -> None:
         draw(figure.add_subplot(), data, 7.5 if narrow else 9.0)
@@ -374,7 +376,7 @@ def clock_picture(name: str, run: Run, title: str) -> Picture:
         caption,
         title,
         sizes=((9.4, 4.0), (3.9, height)),
-        more=" ".join(run.captions()),
+        more=" ".join(run.captions(modelled=False)),
     )
 
 
@@ -425,7 +427,7 @@ def profile_picture(name: str, run: Run, samples: int, title: str) -> Picture:
         f"{title}. {run.modelled(timed=False)}".strip(),
         title,
         sizes=((9.4, 4.0), (3.9, 3.9)),
-        more=" ".join(run.captions()),
+        more=" ".join(run.captions(modelled=False)),
     )
 
 

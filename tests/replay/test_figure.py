@@ -195,3 +195,13 @@ def test_regrets_are_drawn_on_a_logarithmic_axis() -> None:
     # What is better than the best mean has no place on the axis but the lowest.
     better = figure_data(some_curves(), best=93.0)
     assert better.lines[1].middle.min() == SMALLEST_REGRET
+
+
+def test_early_times_do_not_flatten_the_rest() -> None:
+    steps = np.log10(np.arange(1, 20_001))
+    slow = made_curves("random", 80 + 3 * steps[None].repeat(2, 0))
+    data = figure_data([slow], x_axis="seconds")
+    assert data.lines[0].x[0] >= data.lines[0].x[-1] / 1000
+    assert data.y_limits[0] > 80
+    whole = figure_data([slow], x_axis="seconds", best=94.0)
+    assert whole.lines[0].x[0] == 10_000
