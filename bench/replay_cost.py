@@ -1,9 +1,9 @@
-"""What a replay costs: time to the first line of progress, time in all, and the most memory.
+"""What a replay costs: time to its first line of progress and in all, and the most memory.
 
     python -m bench.replay_cost --table table.h5 --view completed --trials 500 --out run
 
 All arguments go to ``python -m nprep.replay``. Memory is the proportional set size (shared pages
-are divided by the processes that share them) of all its processes together, sampled ten times a
+are divided by the processes that share them) of all its processes together, sampled twice a
 second; Linux alone tells it. Nothing is judged.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import subprocess
 import sys
 import threading
@@ -62,7 +63,7 @@ def main(arguments: list[str]) -> int:
     peak, done = [0], threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.1):
+        while not done.wait(0.5):
             peak[0] = max(peak[0], memory_of(child.pid))
 
     watcher = threading.Thread(target=watch)
@@ -77,10 +78,12 @@ def main(arguments: list[str]) -> int:
     took = time.perf_counter() - start
     done.set()
     watcher.join()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     shown = "never" if first_line is None else f"{first_line:.2f} s"
     print(
         f"{processor()}, {os.cpu_count()} cores: first line of progress after {shown}, in all "
-        f"{took:.1f} s, at most {peak[0] / 1e9:.2f} GB of memory, exit status {status}"
+        f"{took:.1f} s ({used.ru_utime + used.ru_stime:.1f} s of processor time), at most "
+        f"{peak[0] / 1e9:.2f} GB of memory, exit status {status}"
     )
     return status
 
