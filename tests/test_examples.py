@@ -38,7 +38,8 @@ def run(example: str, *arguments: str, folder: Path) -> str:
 
 
 def test_first_replay(table: Path, tmp_path: Path) -> None:
-    arguments = "--trials 3 --samples 100 --train-samples 20 --top-k 40 --out out".split()
+    arguments = ["--trials", "3", "--samples", "100", "--train-samples", "20", "--top-k", "40"]
+    arguments += ["--out", "out"]
     printed = run("first_replay.py", "--table", str(table), *arguments, folder=tmp_path)
     assert "np reaches" in printed
     assert "share above 93.5 %" in printed
