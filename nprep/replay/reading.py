@@ -214,6 +214,11 @@ def read_run(path: Path) -> Run:
     folder = path.parent if lone else path
     curves = path if lone else folder / CURVES
     if not lone and not curves.is_file():
+        if (folder / "splits").is_dir():
+            raise RunFolderError(
+                f"{folder} holds the quality of predictors, unfinished: continue it with python -m "
+                "nprep.replay.quality --resume."
+            )
         if (folder / SETTINGS).is_file():
             raise RunFolderError(
                 f"{folder} holds a run that has not finished: continue it with python -m "

@@ -257,6 +257,7 @@ def test_damaged_trials_are_named(run_folder: Path, tmp_path: Path) -> None:
         ("{run} --bend", "unrecognized arguments: --bend"),
         ("", "required: runs"),
         ("{quality}", "holds the quality of predictors alone"),
+        ("{unfinished}", "continue it with python -m nprep.replay.quality --resume"),
         ("{run} --out {run}/curves.csv/r.html", "cannot be written"),
     ],
 )
@@ -271,8 +272,12 @@ def test_mistakes_are_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     lone = shutil.copy(run_folder / "curves.csv", tmp_path / "mine.csv")
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(quality_folder, unfinished, ignore=shutil.ignore_patterns("quality.json"))
     before = sorted(tmp_path.rglob("*"))
-    filled = arguments.format(tmp=tmp_path, run=run_folder, quality=quality_folder, lone=lone)
+    filled = arguments.format(
+        tmp=tmp_path, run=run_folder, quality=quality_folder, lone=lone, unfinished=unfinished
+    )
     # Without the costly parts, which come before the page is written.
     extra = ["--refit", "0", "--quiet"] if "--refit" not in filled and filled else []
     assert run_command(main, [*filled.split(), *extra]) == 2
