@@ -8,6 +8,7 @@ begins; what starts workers, loads kernels and moves the view counts on both sid
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -46,6 +47,8 @@ def main() -> None:
         run_replay(settings, source, folder, engine=engine)
         return time.perf_counter() - start
 
+    # Ray's workers give way to everything else by default, those of the pool don't.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray spells it so
     from ray.cluster_utils import Cluster
 
     with tempfile.TemporaryDirectory() as name:

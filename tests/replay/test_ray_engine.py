@@ -84,6 +84,8 @@ def running(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         patch.setenv("NPREP_TEST_PIDS", str(pids))
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Ray's workers give way to everything else, so a busy machine would hold up the tests.
+        patch.setenv("RAY_worker_niceness", "0")
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         try:
             cluster.add_node(num_cpus=1)
