@@ -28,6 +28,7 @@ from nprep.data.choose_landscape import (
     SEEDS,
     Data,
     changed,
+    choose_noise,
     choose_seed,
     completed_view,
     counts_above,
@@ -322,6 +323,7 @@ def fit(data: Data, real: View, work: Path | None) -> Surrogate:
         failed=failed,
         carry=0.0,
         seed=0,
+        noise_seed=0,
         statistics={},
     )
     actual = data.total / (3 * IMAGES)
@@ -342,8 +344,11 @@ def fit(data: Data, real: View, work: Path | None) -> Surrogate:
     print(f"carry {model.carry:.3f}", flush=True)
     seed, choice = choose_seed(model, data, prediction, completion, real)
     model = changed(model, seed=seed)
+    noise_seed, choice_of_noise = choose_noise(model, data, prediction, completion, real)
+    model = changed(model, noise_seed=noise_seed)
     drawn = model.draw(data.features, data.keys, prediction).total
     statistics["choice_of_seed"] = choice
+    statistics["choice_of_noise_seed"] = choice_of_noise
     statistics["landscape"] = accuracy_statistics(drawn / (3 * IMAGES), actual)
     statistics["cells_above"] = {
         f"{bound:.3f}": counts
@@ -367,7 +372,8 @@ def main() -> None:
     model.save(arguments.output)
     for name, value in model.statistics.items():
         print(f"{name}: {value}")
-    print(f"seed {model.seed}; {arguments.output}: {arguments.output.stat().st_size:,} bytes")
+    size = arguments.output.stat().st_size
+    print(f"seeds {model.seed} and {model.noise_seed}; {arguments.output}: {size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from nprep.table.surrogate_draws import (
 )
 from nprep.table.surrogate_features import SURROGATE_FEATURE_NAMES
 
-FORMAT = 1
+FORMAT = 2
 
 # The trees predict -log(CEILING - accuracy): a step of the same size means more where the best
 # cells crowd, and no prediction or residual passes the ceiling.
@@ -96,7 +96,8 @@ class Surrogate:
         failed: Correct test images of a failed run.
         carry: How much of the structured part of the residual validation has beyond what the
             completion model, which takes every residual for luck in part, expects.
-        seed: Of the drawn parts.
+        seed: Of the landscape: residuals and failed runs.
+        noise_seed: Of the repeats, which the completion model draws.
         statistics: How the fit went, as written by the script.
     """
 
@@ -109,6 +110,7 @@ class Surrogate:
     failed: int
     carry: float
     seed: int
+    noise_seed: int
     statistics: dict[str, Any]
 
     def predict(self, features: NDArray[np.float32], threads: int = 1) -> Prediction:
@@ -172,7 +174,7 @@ class Surrogate:
             arrays[f"residual_{name}"] = value
         arrays["failure_edges"] = self.failure_edges
         arrays["failure_chances"] = self.failure_chances
-        arrays["failed_seed"] = np.array([self.failed, self.seed], np.int64)
+        arrays["failed_seeds"] = np.array([self.failed, self.seed, self.noise_seed], np.int64)
         arrays["carry"] = np.array([self.carry])
         for name, text in (
             ("features", "\n".join(SURROGATE_FEATURE_NAMES)),
@@ -200,7 +202,7 @@ class Surrogate:
             names = arrays["features"].tobytes().decode().split("\n")
             if tuple(names) != SURROGATE_FEATURE_NAMES:
                 raise ValueError("it was fitted to other features")
-            failed, seed = arrays["failed_seed"].tolist()
+            failed, seed, noise_seed = arrays["failed_seeds"].tolist()
             return cls(
                 mean=TreeEnsemble.from_arrays(arrays, "mean_"),
                 small=TreeEnsemble.from_arrays(arrays, "small_"),
@@ -211,6 +213,7 @@ class Surrogate:
                 failed=failed,
                 carry=float(arrays["carry"][0]),
                 seed=seed,
+                noise_seed=noise_seed,
                 statistics=json.loads(arrays["statistics"].tobytes()),
             )
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:

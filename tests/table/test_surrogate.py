@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import math
 import multiprocessing
@@ -20,6 +21,7 @@ import nprep
 from nprep.errors import TableError
 from nprep.space import CellBatch, trainable_parameters
 from nprep.table import cli, default, writer
+from nprep.table.completion import Completion
 from nprep.table.schema import Content, Provenance
 from nprep.table.sources import surrogate
 from nprep.table.surrogate_draws import (
@@ -101,6 +103,47 @@ def test_draws_follow_the_cells(model: Surrogate) -> None:
     np.testing.assert_array_equal(threaded.total, whole)
     reseeded = model.draw(features, keys, prediction, build_seed=1)
     assert (reseeded.total != whole).mean() > 0.95
+
+
+def test_the_noise_of_repeats_has_a_seed_of_its_own(model: Surrogate) -> None:
+    _, keys, features = some_features()
+    prediction = model.predict(features)
+    completion = Completion.load()
+
+    def draw(noise_seed: int, build_seed: int) -> tuple[np.ndarray, np.ndarray]:
+        total, drawn = surrogate.draw_table(
+            dataclasses.replace(model, noise_seed=noise_seed),
+            completion,
+            features,
+            keys,
+            prediction,
+            build_seed,
+            1,
+        )
+        np.testing.assert_array_equal(drawn.test.sum(axis=1), total)
+        return total, drawn.validation
+
+    total, validation = draw(3, 0)
+    other_total, other_validation = draw(4, 0)
+    np.testing.assert_array_equal(other_total, total)
+    assert (other_validation != validation).mean() > 0.9
+    new_total, new_validation = draw(3, 1)
+    assert (new_total != total).mean() > 0.9
+    assert (new_validation != validation).mean() > 0.9
+
+
+def test_a_model_comes_back_from_its_file(model: Surrogate, tmp_path: Path) -> None:
+    path = tmp_path / "model.npz"
+    dataclasses.replace(model, seed=7, noise_seed=5).save(path)
+    back = Surrogate.load(path)
+    assert (back.seed, back.noise_seed, back.failed) == (7, 5, model.failed)
+    assert back.statistics == model.statistics
+    _, keys, features = some_features(100)
+    again = dataclasses.replace(back, seed=model.seed)
+    np.testing.assert_array_equal(
+        again.draw(features, keys, again.predict(features)).total,
+        model.draw(features, keys, model.predict(features)).total,
+    )
 
 
 def test_structured_part_is_standard_in_every_region(model: Surrogate) -> None:

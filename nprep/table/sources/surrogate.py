@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nprep.errors import TableError
 from nprep.space import cell_keys, enumerate_space, trainable_parameters
 from nprep.table._draws import IMAGES
-from nprep.table.completion import Completion, cell_seeds
+from nprep.table.completion import Completion, Expectation, cell_seeds
 from nprep.table.features import FEATURE_NAMES
 from nprep.table.schema import BUDGETS, REPEATS, Content, Metric, Provenance
 from nprep.table.sources._complete import FINAL, Drawn, modelled_metrics
@@ -53,6 +53,35 @@ def default_output(arguments: argparse.Namespace) -> Path | None:
     return cache_file() if arguments.build_seed == 0 else None
 
 
+def draw_landscape(
+    model: Surrogate,
+    completion: Completion,
+    features: NDArray[np.float32],
+    keys: NDArray[np.uint64],
+    prediction: Prediction,
+    build_seed: int,
+    threads: int,
+) -> tuple[NDArray[np.int32], Expectation]:
+    """Draws the test means of all cells of the space, and what to expect of their repeats.
+
+    Args:
+        model: Gives test means.
+        completion: Gives the rest.
+        features: (N, F) float32 of all cells.
+        keys: (N,) uint64.
+        prediction: Of the model.
+        build_seed: Not negative.
+        threads: Number of threads; the result does not depend on it.
+
+    Returns:
+        (N,) int32 sums of correct test images, and the expectation.
+    """
+    landscape = model.draw(features, keys, prediction, build_seed, threads)
+    basic = np.ascontiguousarray(features[:, : len(FEATURE_NAMES)])
+    expected = completion.expect(basic, landscape.total, threads)
+    return landscape.total, replace(expected, validation=expected.validation + landscape.carried)
+
+
 def draw_table(
     model: Surrogate,
     completion: Completion,
@@ -62,29 +91,19 @@ def draw_table(
     build_seed: int,
     threads: int,
 ) -> tuple[NDArray[np.int32], Drawn]:
-    """Draws all cells of the space.
+    """Draws all cells of the space: (N,) int32 sums of correct test images, and the repeats.
 
-    Args:
-        model: Gives test means.
-        completion: Gives repeats and training times.
-        features: (N, F) float32 of all cells.
-        keys: (N,) uint64.
-        prediction: Of the model.
-        build_seed: Not negative.
-        threads: Number of threads; the result does not depend on it.
-
-    Returns:
-        (N,) int32 sums of correct test images, and the repeats.
+    The arguments are those of :func:`draw_landscape`.
     """
-    landscape = model.draw(features, keys, prediction, build_seed, threads)
-    basic = np.ascontiguousarray(features[:, : len(FEATURE_NAMES)])
-    expected = completion.expect(basic, landscape.total, threads)
-    expected = replace(expected, validation=expected.validation + landscape.carried)
-    seeds = cell_seeds(keys, build_seed)
+    total, expected = draw_landscape(
+        model, completion, features, keys, prediction, build_seed, threads
+    )
+    seeds = cell_seeds(keys, model.noise_seed + build_seed)
     unknown = np.full(len(keys), -1)
-    validation, test = completion.draw(expected, landscape.total, unknown, seeds, threads)
+    validation, test = completion.draw(expected, total, unknown, seeds, threads)
+    basic = np.ascontiguousarray(features[:, : len(FEATURE_NAMES)])
     seconds = completion.draw_seconds(basic, seeds, threads)
-    return landscape.total, Drawn(validation, test, seconds)
+    return total, Drawn(validation, test, seconds)
 
 
 def build_content(
