@@ -111,16 +111,22 @@ def to_text(rows: Sequence[Row], limits: dict[str, Any]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
-    return "\n".join([limits_line(limits), "", *text])
+    return "\n".join([limits_line([limits]), "", *text])
 
 
-def limits_line(limits: dict[str, Any]) -> str:
-    """The machine and what was measured of it."""
+def limits_line(measured: Sequence[dict[str, Any]]) -> str:
+    """The machine and what was measured of it, in one run or in several."""
+
+    def span(name: str) -> str:
+        values = sorted({f"{limits[name]:.0f}" for limits in measured})
+        return values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
+
+    limits = measured[0]
     return (
         f"{limits['processor']}, {limits['cores']} cores, {limits['system']}, Python "
         f"{limits['python']}; measured in the same run, one core: matrix products "
-        f"{limits['peak_gflops']:.0f} GFLOP/s in float32, copies {limits['copy_gbytes']:.1f} GB/s "
-        "(read and write)."
+        f"{span('peak_gflops')} GFLOP/s in float32, copies {span('copy_gbytes')} GB/s (read and "
+        "write)."
     )
 
 
@@ -136,8 +142,7 @@ def main(argv: Sequence[str]) -> int:
         for row in rows_of([b for b in run["benchmarks"] if b["extra_info"]], run["limits"])
     ]
     print(f"## {runs[0]['datetime'][:10]}\n")
-    for line in dict.fromkeys(limits_line(run["limits"]) for run in runs):
-        print(f"{line}\n")
+    print(f"{limits_line([run['limits'] for run in runs])}\n")
     print(to_markdown(rows))
     return 0
 

@@ -117,6 +117,7 @@ def test_denormal_numbers(benchmark: Any, flushed: bool, smoke: bool) -> None:
     count = 102_944
     arrays = [np.full(count, value, np.float32) for value in (1e-39, 0.0, 1e-39, 1e-39)]
     record(benchmark, "an Adam step on denormal numbers", baseline=not flushed, items=count)
+    benchmark.name = "test_flushed" if flushed else "test_not_flushed"
 
     def step() -> None:
         mode = flush_denormals() if flushed else None
