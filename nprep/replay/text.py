@@ -29,7 +29,8 @@ def to_text(summary: dict[str, Any]) -> str:
     lines.append("")
     for comparison in summary["speedups_by_seconds" if by_seconds else "speedups"]:
         lines += _headline(comparison, "seconds" if by_seconds else "samples", summary)
-    lines += _wins(summary)
+    if not by_seconds:
+        lines += _wins(summary)
     lines += ["", *_ends(summary["methods"])]
     lines += _published(summary["published"])
     if "clock" in summary:
