@@ -71,7 +71,7 @@ def child(target: str, seed: int, first: int, count: int, base: Path) -> None:
 
 def run_batch(target: str, seed: int, first: int, count: int, base: Path, tally: Tally) -> None:
     """Runs cases in a child, and in another one after a crash or a hang."""
-    end = first + count
+    end, lost = first + count, 0
     while first < end:
         command = [sys.executable, "-m", "tests.fuzz.run", "--child", target, "--seed", str(seed)]
         command += ["--first", str(first), "--cases", str(end - first), "--base", str(base)]
@@ -117,7 +117,12 @@ def run_batch(target: str, seed: int, first: int, count: int, base: Path, tally:
             if process.returncode not in (0, -9):
                 tally.fail("crash", f"{target} {begun}: exit status {process.returncode}")
         elif process.returncode:
-            raise RuntimeError(f"the fuzzer itself failed:\n{''.join(errors)}")
+            lost += 1
+            if lost > 3 or first >= end:
+                raise RuntimeError(
+                    f"the fuzzer's process for {target} ended with status {process.returncode} "
+                    f"between cases:\n{''.join(errors)}"
+                )
 
 
 def _forward(stream: object, put: object) -> None:
