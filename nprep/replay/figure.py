@@ -39,6 +39,10 @@ _DECADES = 1000
 SMALLEST_REGRET = 1e-3
 # Labels at the ends of lines keep this share of the axes' height between them.
 _LABEL_GAP = 0.047
+# No label is wider than this share of the axes' width, or hardly any.
+_LABEL_WIDTH = 0.25
+# More lines than these have a legend.
+_MOST_LABELS = 6
 
 
 @dataclass(frozen=True)
@@ -300,7 +304,7 @@ def draw(axes: Axes, data: FigureData, font_size: float = 9.0) -> None:
     for label, place in data.training:
         axes.axvline(place, color=FAINT, linestyle=":", linewidth=1.2, label=label)
         _write(axes, label, (place, 0.015), font_size, along=True)
-    _label_ends(axes, data, font_size)
+    _label_lines(axes, data, font_size)
     if data.x_axis == "samples":
         axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel(X_AXES[data.x_axis])
@@ -349,17 +353,54 @@ def _write(
     )
 
 
+def _label_lines(axes: Axes, data: FigureData, size: float) -> None:
+    """Names lines where they end, or, if there are many of them, in a legend outside the axes."""
+    if len(data.lines) <= _MOST_LABELS:
+        _label_ends(axes, data, size)
+        return
+    handles = {str(line.get_label()): line for line in axes.get_lines()}
+    # From top to bottom as the lines end.
+    order = sorted(data.lines, key=lambda line: -line.middle[-1])
+    if data.regret:
+        order.reverse()
+    narrow = axes.figure.get_figwidth() < 5  # type: ignore[union-attr]
+    axes.legend(
+        [handles[line.label] for line in order],
+        [_with_end(line, data) for line in order],
+        loc="upper center" if narrow else "center left",
+        bbox_to_anchor=(0.5, -0.17) if narrow else (1.01, 0.5),
+        ncols=2 if narrow else 1,
+        fontsize=size - 0.5,
+        frameon=False,
+        handlelength=3.2,
+    )
+
+
+def _with_end(line: Line, data: FigureData) -> str:
+    """The name and the last value of a line."""
+    return f"{line.label} {line.middle[-1]:.{3 if data.regret else 2}f}"
+
+
+def _columns(data: FigureData) -> list[list[Line]]:
+    """The lines in groups whose labels, written at their ends, could lie beside each other."""
+    width = math.log(data.x_limits[1] / data.x_limits[0])
+    ends = [(math.log(line.x[-1] / data.x_limits[0]) / width, line) for line in data.lines]
+    ends.sort(key=lambda pair: pair[0])
+    columns: list[list[Line]] = []
+    last = -math.inf
+    for place, line in ends:
+        if place - last > _LABEL_WIDTH:
+            columns.append([])
+        columns[-1].append(line)
+        last = place
+    return columns
+
+
 def _label_ends(axes: Axes, data: FigureData, size: float) -> None:
     """Writes each line's name and last value at its end; those that end together keep apart."""
     low, high = data.y_limits
-    ends: dict[int, list[Line]] = {}
-    width = math.log(data.x_limits[1] / data.x_limits[0])
-    for line in data.lines:
-        # Lines that end within a twentieth of the width of each other share a column.
-        column = round(math.log(line.x[-1] / data.x_limits[0]) / width * 20)
-        ends.setdefault(column, []).append(line)
     gap = _LABEL_GAP * size / 9.0
-    for together in ends.values():
+    for together in _columns(data):
         values = [float(np.clip(line.middle[-1], low, high)) for line in together]
         if data.regret:
             wanted = [math.log(value / low) / math.log(high / low) for value in values]
@@ -369,7 +410,7 @@ def _label_ends(axes: Axes, data: FigureData, size: float) -> None:
         for line, value, want, place in zip(together, values, wanted, places, strict=True):
             moved = abs(place - want) > 0.3 * gap
             axes.annotate(
-                f"{line.label} {line.middle[-1]:.{3 if data.regret else 2}f}",
+                _with_end(line, data),
                 (line.x[-1], value),
                 xytext=(14.0 if moved else 6.0, place),
                 textcoords=("offset points", "axes fraction"),

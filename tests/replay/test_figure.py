@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from nprep.errors import SettingsError
 from nprep.replay.curves import Curves
@@ -117,24 +118,52 @@ def test_ink_stands_for_the_numbers() -> None:
     assert drawn["N = 172"].get_linestyle() == ":"
     assert axes.get_xscale() == "log"
     written = [text.get_text() for text in axes.texts]
-    assert written == ["oracle 94.20", "N = 172", "random 93.50", "np 93.70", "my:Own 92.00"]
+    assert written == ["oracle 94.20", "N = 172", "my:Own 92.00", "np 93.70", "random 93.50"]
 
 
-def test_labels_at_the_ends_do_not_overlap() -> None:
-    steps = np.log(np.arange(1, 2001))
-    curves = [
-        made_curves(f"method-{i}", 92 + (0.2 + 0.001 * i) * steps[None].repeat(2, 0))
-        for i in range(9)
-    ]
-    figure = make_figure(figure_data(curves), "")
+def boxes_of(figure: Figure) -> list[Bbox]:
     FigureCanvasAgg(figure).draw()
     # Of the words alone: an annotation's own extent has the line that leads to it.
-    boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]
-    assert len(boxes) == 9
+    return [Text.get_window_extent(text) for text in figure.axes[0].texts]
+
+
+@pytest.mark.parametrize("ends", [(2000,) * 6, (470, 480, 500, 620, 700, 2000)])
+@pytest.mark.parametrize("best", [None, 95.0])
+def test_labels_at_the_ends_do_not_overlap(ends: tuple[int, ...], best: float | None) -> None:
+    steps = np.log(np.arange(1, 2001))
+    curves = [
+        made_curves(f"method-{i}", 92 + (0.2 + 0.001 * i) * steps[None, :end].repeat(2, 0))
+        for i, end in enumerate(ends)
+    ]
+    figure = make_figure(figure_data(curves, best=best), "")
+    boxes = boxes_of(figure)
+    assert len(boxes) == 6
     for one, other in itertools.combinations(boxes, 2):
         assert not one.overlaps(other)
     # The rightmost ends inside the picture.
     assert max(box.x1 for box in boxes) <= figure.bbox.x1
+
+
+@pytest.mark.parametrize("size", [(7.2, 4.9), (3.9, 3.9)])
+def test_many_lines_have_a_legend_outside(size: tuple[float, float]) -> None:
+    steps = np.log(np.arange(1, 2001))
+    curves = [
+        made_curves(f"method-{i}", 92 + (0.2 + 0.01 * i) * steps[None].repeat(2, 0))
+        for i in range(10)
+    ]
+    figure = make_figure(figure_data(curves), "", size)
+    assert boxes_of(figure) == []
+    axes = figure.axes[0]
+    legend = axes.get_legend()
+    assert legend is not None
+    # In the order of the ends, the best first.
+    texts = [text.get_text().split()[0] for text in legend.get_texts()]
+    assert texts == [f"method-{i}" for i in reversed(range(10))]
+    box = legend.get_window_extent()
+    assert not box.overlaps(axes.get_window_extent())
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= figure.bbox.x1 + 1
 
 
 def test_files_are_the_same_each_time() -> None:
