@@ -19,6 +19,9 @@ from nprep.imagenet.settings import TrainSettings, with_fields
 
 # A training whose process dies (killed, out of memory) is resumed so many times.
 MAX_DEATHS = 3
+# Seconds to wait for a run folder: what worked there for a search that was killed, or on a node
+# that left, ends by itself, on a busy machine not at once.
+PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def execute(task: Task) -> Outcome:
     from nprep.imagenet.training import run_training
 
     try:
-        return Outcome(run_training(task.settings, task.folder, resume=True, patience=10.0))
+        return Outcome(run_training(task.settings, task.folder, resume=True, patience=PATIENCE))
     except DivergedError as error:
         return Outcome(None, str(error))
     except NprepError as error:
