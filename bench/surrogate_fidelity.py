@@ -9,6 +9,7 @@ replays in ``--out``, and continues what is there.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from argparse import Namespace
@@ -125,7 +126,6 @@ def curves_over_draws(
 def compare_curves(
     summaries: dict[str, dict[str, Any]],
     method: str,
-    trials: int,
     draws: dict[int, tuple[float, float]],
 ) -> str:
     """Prints one method's curves; returns what to say of the largest difference."""
@@ -135,7 +135,7 @@ def compare_curves(
         if not all(samples in c for c in curves.values()):
             continue
         sides = [c[samples] for c in curves.values()]
-        errors = [side["test_std"] / np.sqrt(trials) for side in sides]
+        errors = [side["test_std"] / np.sqrt(side["trials"]) for side in sides]
         gap, error = sides[1]["test_mean"] - sides[0]["test_mean"], float(np.hypot(*errors))
         gaps.append((abs(gap), error, samples))
         cells = [
@@ -144,7 +144,10 @@ def compare_curves(
         over = [f"{draws[samples][0]:.3f} ± {draws[samples][1]:.3f}"] if samples in draws else []
         checks = [f"{side['validation_mean']:.3f}" for side in sides]
         rows.append([samples, *cells, f"{gap:+.3f} ± {error:.3f}", *over, *checks])
-    say(f"#### {method}\n")
+    counts = " and ".join(
+        f"{side['trials']:,} on {name}" for name, side in zip(SIDES, sides, strict=True)
+    )
+    say(f"#### {method}: trials {counts}\n")
     head = ["samples", *(f"test, {side}" for side in SIDES), "difference"]
     head += ["test, other draws of completed"] if draws else []
     table([*head, *(f"validation, {side}" for side in SIDES)], rows)
@@ -193,7 +196,12 @@ def _speedup(one: dict[str, Any]) -> str:
 def compare_speedups(summaries: dict[str, dict[str, Any]]) -> None:
     """Ratios of samples needed by baseline and predictor."""
     rows = []
-    for real, fitted in zip(*(s["speedups"] for s in summaries.values()), strict=True):
+    by_pair = [
+        {(one["predictor"], one["baseline"]): one for one in summary["speedups"]}
+        for summary in summaries.values()
+    ]
+    for pair in [pair for pair in by_pair[0] if pair in by_pair[1]]:
+        real, fitted = (side[pair] for side in by_pair)
         name = f"{real['predictor']} over {real['baseline']}"
         pairs = [
             (f"{a['target_percent']:.2f} %", a, b)
@@ -241,6 +249,15 @@ def replay(
     return summaries
 
 
+def finished(folder: Path) -> dict[str, Any]:
+    """The summary of a finished replay."""
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    for method in summary["methods"].values():
+        for row in method["curve"]:
+            row["trials"] = summary["run"]["trials"]
+    return summary
+
+
 def merge(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """One summary of several replays; comparisons only where both methods ran together."""
     methods = {name: content for part in parts for name, content in part["methods"].items()}
@@ -258,6 +275,27 @@ def print_statistics(statistics: dict[str, Any]) -> None:
     say(f"Residual correlation by edits: {statistics['correlation_by_edits']}\n")
 
 
+def report(
+    runs: list[dict[str, dict[str, Any]]], draws: dict[str, dict[int, tuple[float, float]]]
+) -> None:
+    """Prints what finished replays on both sides say; of two with one method the first counts."""
+    summaries = {side: merge([run[side] for run in reversed(runs)]) for side in SIDES}
+    say("### Replay\n")
+    say("Test accuracy in percent, mean ± standard error over trials.", end=" ")
+    if draws:
+        say("Other draws of completed: mean ± standard deviation over draws of its model.", end="")
+    say("\n")
+    found = []
+    for method in summaries["completed"]["methods"]:
+        if method in summaries["surrogate"]["methods"]:
+            found.append(compare_curves(summaries, method, draws.get(method, {})))
+    compare_rankings(summaries)
+    compare_speedups(summaries)
+    say("### Differences of test accuracy\n")
+    for line in found:
+        say(f"- {line}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures how faithful the surrogate is.")
     parser.add_argument("measured", type=Path, help="measured.npz")
@@ -269,10 +307,24 @@ def main() -> None:
     parser.add_argument(
         "--draws", type=int, default=12, help="other draws of completed; 0: leave them out"
     )
+    parser.add_argument(
+        "--finished",
+        type=Path,
+        nargs=2,
+        action="append",
+        metavar=("COMPLETED", "SURROGATE"),
+        help="run folders to compare instead of running anything; may be repeated",
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder to keep; default: a temporary one")
     arguments = parser.parse_args()
+    if arguments.finished:
+        pairs = [
+            dict(zip(SIDES, map(finished, folders), strict=True)) for folders in arguments.finished
+        ]
+        report(pairs, {})
+        return
     with tempfile.TemporaryDirectory() as scratch:
         out: Path = arguments.out or Path(scratch)
         out.mkdir(parents=True, exist_ok=True)
@@ -299,28 +351,7 @@ def main() -> None:
                 trials=arguments.predictor_trials,
             )
             runs.append(replay(paths, out, with_predictors, arguments.jobs))
-        # The sequential methods' curves are those of the larger number of trials.
-        summaries = {side: merge([run[side] for run in reversed(runs)]) for side in SIDES}
-        say(f"### Replay: {arguments.trials} trials, predictors {arguments.predictor_trials}\n")
-        say("Test accuracy in percent, mean ± standard error over trials.", end=" ")
-        say(
-            f"Other draws of completed: mean ± standard deviation over {arguments.draws} draws of "
-            "its model of validation.\n"
-        )
-        found = [
-            compare_curves(
-                summaries,
-                method,
-                summaries["completed"]["methods"][method]["curve"][0]["trials"],
-                draws.get(method, {}),
-            )
-            for method in summaries["completed"]["methods"]
-        ]
-        compare_rankings(summaries)
-        compare_speedups(summaries)
-        say("### Differences of test accuracy\n")
-        for line in found:
-            say(f"- {line}")
+        report(runs, draws)
 
 
 if __name__ == "__main__":
