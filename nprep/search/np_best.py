@@ -1,7 +1,7 @@
 """The neural predictor at its most sample efficient: rounds, an ensemble, labels with a floor.
 
-It departs from Wen et al. (2020) in this (``nprep/predictor/README.md`` has the experiments, and says
-what each is worth):
+It departs from Wen et al. (2020) in this (``nprep/predictor/README.md`` has the experiments, and
+says what each is worth):
 
 - *Rounds.* A few random cells, then round after round the networks learn from all cells so far and
   choose the next ones, so that most of what is trained lies where the search is decided. Networks
