@@ -35,8 +35,13 @@ class Slow:
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         if "NPREP_TEST_PIDS" in os.environ:
-            (Path(os.environ["NPREP_TEST_PIDS"]) / str(os.getpid())).touch()
+            folder = Path(os.environ["NPREP_TEST_PIDS"])
+            (folder / str(os.getpid())).touch()
             time.sleep(0.3)
+            deadline = time.monotonic() + 60
+            # A test that must find work under way puts this file there, and removes it later.
+            while (folder / "hold").exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
         return RandomSearch().run_block(view, seeds, samples, protocol)
 
 

@@ -219,9 +219,14 @@ def test_a_lost_node_costs_nothing(
 
     def lose() -> None:
         wait_until(lambda: len(set(running.workers().values())) == 2, "work on both nodes")
+        before = len(running.workers())
         running.cluster.remove_node(node, allow_graceful=False)
+        # A worker outlives its node for a moment, in which it could still answer.
+        wait_until(lambda: len(running.workers()) < before, "the end of the node's worker")
         lost.append(len(list(tmp_path.glob("out/trials/*/*.npz"))))
+        (running.pids / "hold").unlink()
 
+    (running.pids / "hold").touch()
     with RayEngine(running.cluster.address) as engine:
         thread = during(lose)
         run_replay(SETTINGS, SyntheticSource(), tmp_path / "out", engine=engine, quiet=False)
