@@ -6,7 +6,7 @@ nearly all of them right; 400 tell networks apart, and the many others measure e
 are real images, and few and small ones: good to prove that a search works from end to end, not to
 compare methods.
 
-    python examples/imagenet_digits/make_digits.py /tmp/digits
+    python examples/imagenet_digits/make_digits.py digits
 """
 
 from __future__ import annotations
