@@ -230,7 +230,8 @@ def _check_arrays(path: Path, attributes: dict[str, Any], sealed: SealedArrays) 
         if f"cells/{name}" not in arrays:
             raise TableError(f"{path} is damaged: it lacks the dataset cells/{name}; {_REBUILD}.")
         _expect(path, f"cells/{name}", arrays[f"cells/{name}"], dtype, (rows, *rest))
-    slots = len(arrays.get("index/slot_keys", ()))
+    # A dataset may also be a scalar, which has no length.
+    slots = int(np.size(arrays.get("index/slot_keys", ())))
     for name, dtype in _INDEX.items():
         if f"index/{name}" not in arrays:
             raise TableError(f"{path} is damaged: it lacks the dataset index/{name}; {_REBUILD}.")

@@ -124,6 +124,8 @@ def _replace_dataset(name: str, **options: object) -> object:
                 file.create_dataset(name, data=array[:-1])
             elif options.get("absent"):
                 pass
+            elif options.get("scalar"):
+                file.create_dataset(name, data=array.flat[0])
             elif options.get("dtype"):
                 file.create_dataset(name, data=array.astype(options["dtype"]))
             else:
@@ -216,6 +218,9 @@ def _fill(name: str, value: int) -> object:
             id="compressed",
         ),
         pytest.param(_replace_dataset("index/slot_keys", shorter=True), "index", id="short index"),
+        pytest.param(
+            _replace_dataset("index/slot_keys", scalar=True), "index/slot_keys is", id="scalar"
+        ),
         pytest.param(
             _replace_dataset("metrics/final/training_seconds_provenance", absent=True),
             "provenance",
