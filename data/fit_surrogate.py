@@ -129,7 +129,7 @@ def cached(path: Path | None, name: str, make: Any) -> TreeEnsemble:
             return TreeEnsemble.from_arrays(archive, "")
     trees: TreeEnsemble = make()
     if file is not None:
-        np.savez_compressed(file, **trees.arrays(""))  # type: ignore[arg-type]
+        np.savez_compressed(file, **trees.arrays(""))  # type: ignore[arg-type] # not allow_pickle
     print(f"fitted {name}", flush=True)
     return trees
 

@@ -341,7 +341,7 @@ class Result:
         notes = tuple(line for note in data.notes for line in textwrap.wrap(note, 130))
         figure = make_figure(dataclasses.replace(data, notes=notes), title)
         # A notebook shows it even where pyplot, which would see to that, was never imported.
-        figure._repr_png_ = functools.partial(render, figure, "png")  # type: ignore[attr-defined]
+        figure._repr_png_ = functools.partial(render, figure, "png")  # type: ignore[attr-defined] # IPython's hook
         return figure
 
     def draw(

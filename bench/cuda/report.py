@@ -113,7 +113,7 @@ def inference_rows(device: CupyDevice, space: CellBatch) -> list[str]:
                 row(
                     f"predict, {precision}, {count} predictors (largest error {error:.1e})",
                     error < tolerance,
-                    lambda call=call: timed(device, call, 5),  # type: ignore[misc]
+                    lambda call=call: timed(device, call, 5),  # type: ignore[misc] # bound now, not when called
                     f"{count} x {len(space):,} cells, width {WIDTH}",
                 )
             )

@@ -48,7 +48,7 @@ class TensorFlowRMSprop(Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override] # torch overloads it
         """Updates all parameters that have a gradient.
 
         Args:

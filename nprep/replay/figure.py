@@ -106,7 +106,7 @@ def band_of(
     columns = series.columns
     mean = columns[f"{metric}_mean"]
     if band == "quartiles":
-        return tuple(columns[f"{metric}_{name}"] for name in ("median", "q25", "q75"))  # type: ignore[return-value]
+        return tuple(columns[f"{metric}_{name}"] for name in ("median", "q25", "q75"))  # type: ignore[return-value] # three
     if band == "none":
         return mean, mean, mean
     spread = columns[f"{metric}_std"]
@@ -363,7 +363,7 @@ def _label_lines(axes: Axes, data: FigureData, size: float) -> None:
     order = sorted(data.lines, key=lambda line: -line.middle[-1])
     if data.regret:
         order.reverse()
-    narrow = axes.figure.get_figwidth() < 5  # type: ignore[union-attr]
+    narrow = axes.figure.get_figwidth() < 5  # type: ignore[union-attr] # drawn on a figure
     axes.legend(
         [handles[line.label] for line in order],
         [_with_end(line, data) for line in order],
