@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, ks_2samp
 
-from nprep.predictor.backends import TrainingTask, make_backend
+from nprep.predictor.backends.base import TrainingTask
+from nprep.predictor.backends.make import make_backend
 from nprep.predictor.plan import SharingPlan
 from nprep.predictor.settings import GcnSettings
 from nprep.search.base import ReplayProtocol, trial_seed

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from predictor_choices import one_repeat, parse
 
-from nprep.replay.protocols import PROTOCOLS, with_rules
+from nprep.runs.protocols import PROTOCOLS, with_rules
 from nprep.search.base import Method, ReplayProtocol, Trace, trial_seed
 from nprep.search.np_best import BestPredictor
 from nprep.search.registry import make_method, method_names

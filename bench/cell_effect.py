@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.data.fit_completion import FAILED_BELOW, fit_core, fit_guess, inputs_of, read
-from nprep.table._draws import IMAGES
-from nprep.table.completion import split_failures
+from nprep.data.fit.fit_completion import FAILED_BELOW, fit_core, fit_guess, inputs_of, read
+from nprep.model.completion import split_failures
+from nprep.model.draws import IMAGES
 
 Floats = NDArray[np.float64]
 

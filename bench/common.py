@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels.gemm import gemm
-from nprep.kernels.rng import seed_state
+from nprep.kernels.numeric.gemm import gemm
+from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import GcnWeights, initial_parameters
 from nprep.predictor.labels import LabelScale
 from nprep.predictor.settings import GcnSettings
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 
 WHOLE = 423_624
 SIZES = (1_000, 10_000, 100_000, WHOLE)

@@ -13,7 +13,7 @@ import pytest
 
 from bench.common import CORES, SIZES, measure_machine
 from bench.results import rows_of, to_text
-from nprep.space import CellBatch, build_index, enumerate_space
+from nprep.spaces.nb101.cells import CellBatch, build_index, enumerate_space
 from nprep.table.view import View
 
 _MACHINE = pytest.StashKey[dict[str, Any]]()

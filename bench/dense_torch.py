@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from nprep.predictor.gcn import GcnWeights
-from nprep.space import CellBatch, normalised_adjacency
+from nprep.spaces.nb101.cells import CellBatch, normalised_adjacency
 
 CHUNK = 8192
 

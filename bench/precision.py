@@ -15,7 +15,8 @@ import time
 import numpy as np
 from scipy.stats import kendalltau
 
-from nprep.predictor.backends import TrainingTask, make_backend
+from nprep.predictor.backends.base import TrainingTask
+from nprep.predictor.backends.make import make_backend
 from nprep.predictor.plan_store import stored_plan
 from nprep.predictor.settings import GcnSettings
 from nprep.table.table import Table

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from nprep.replay.engine import run_replay
 from nprep.replay.ray_engine import RayEngine
-from nprep.replay.settings import ReplaySettings, TableSource
 from nprep.replay.workers import Engine, LocalEngine
+from nprep.runs.settings import ReplaySettings, TableSource
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from nprep.data.choose_landscape import Fixed
-from nprep.replay.curves import KEY_SAMPLES
+from nprep.data.fit.choose_landscape import Fixed
+from nprep.model.surrogate import Surrogate
+from nprep.quality.redraw import redraw
 from nprep.replay.engine import run_replay
-from nprep.replay.settings import ReplaySettings, TableSource
-from nprep.table.redraw import redraw
+from nprep.results.curves import KEY_SAMPLES
+from nprep.runs.settings import ReplaySettings, TableSource
 from nprep.table.sources import measured, surrogate
-from nprep.table.surrogate_model import Surrogate
 from nprep.table.table import Table
 from nprep.table.view import View
 from nprep.table.writer import write_table

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from bench.common import first, paper_weights, record
-from nprep.imagenet.chains import chain_graphs
+from nprep.imagenet.study.chains import chain_graphs
 from nprep.predictor.gcn import train
 from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.plan import SharingPlan
 from nprep.predictor.settings import WIDTHS, GcnSettings
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 
 EPOCHS = 300
 CELLS = 20_000

@@ -10,10 +10,10 @@ import pytest
 
 from bench.common import CORES, first, paper_weights, record
 from nprep.errors import MissingDependencyError
-from nprep.kernels.gemm_bfloat16 import AVAILABLE
-from nprep.predictor.backends import make_backend
+from nprep.kernels.numeric.gemm_bfloat16 import AVAILABLE
+from nprep.predictor.backends.make import make_backend
 from nprep.predictor.plan import SharingPlan
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 
 WIDTH, HIDDEN = 144, 128
 

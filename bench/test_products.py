@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.common import CORES, record
-from nprep.kernels.gemm import gemm
-from nprep.kernels.gemm_bfloat16 import AVAILABLE, gemm_bfloat16, pair_columns, pair_rows
+from nprep.kernels.numeric.gemm import gemm
+from nprep.kernels.numeric.gemm_bfloat16 import AVAILABLE, gemm_bfloat16, pair_columns, pair_rows
 
 ROWS, DEPTH, COLUMNS = 72, 144, 288
 PATH = f"product {ROWS} x {DEPTH} by {DEPTH} x {COLUMNS}"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bench.common import CORES, first, record
-from nprep.kernels.cells import key_batch
-from nprep.kernels.md5 import module_hash_batch
-from nprep.space import (
+from nprep.kernels.nb101.cells import key_batch
+from nprep.kernels.nb101.md5 import module_hash_batch
+from nprep.spaces.nb101.cells import (
     CellBatch,
     build_index,
     cell_keys,

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from bench.common import CORES, paper_weights, record
 from nprep.errors import MissingDependencyError
-from nprep.predictor.backends import TrainingTask, make_backend
+from nprep.predictor.backends.base import TrainingTask
+from nprep.predictor.backends.make import make_backend
 from nprep.predictor.settings import GcnSettings
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 
 SAMPLES, EPOCHS, WIDTH, HIDDEN = 172, 300, 144, 128
 PAPER = GcnSettings(width=WIDTH, head=(HIDDEN,), epochs=EPOCHS)
@@ -111,8 +112,8 @@ def test_backend(
 @pytest.mark.parametrize("flushed", [True, False], ids=["flushed", "as they are"])
 def test_denormal_numbers(benchmark: Any, flushed: bool, smoke: bool) -> None:
     """What flushing denormals is for: an optimiser step on parameters that decay has made tiny."""
-    from nprep.kernels.gcn_adam import adam_update
-    from nprep.kernels.gcn_float import flush_denormals, restore_mode
+    from nprep.kernels.numeric.adam import adam_update
+    from nprep.kernels.numeric.float_mode import flush_denormals, restore_mode
 
     count = 102_944
     arrays = [np.full(count, value, np.float32) for value in (1e-39, 0.0, 1e-39, 1e-39)]

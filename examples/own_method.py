@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep import replay
-from nprep.space import CellBatch, find_rows, mutate, random_specs
+from nprep.spaces.nb101.cells import CellBatch, find_rows, mutate, random_specs
 from nprep.table.view import View
 
 

@@ -10,5 +10,5 @@ __version__ = "0.1.0"
 # package. Python run from the checkout's root imports this folder even where a wheel is installed,
 # so the root is made a second home of the package.
 _ROOT = Path(__file__).resolve().parent.parent
-if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "kernels" / "_jit.py").is_file():
+if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "kernels" / "jit.py").is_file():
     __path__.append(str(_ROOT))

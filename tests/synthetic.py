@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nprep.kernels.cells import key_batch, prune_batch
-from nprep.kernels.lookup import KeyIndex
-from nprep.kernels.rng import seed_state
-from nprep.kernels.sample import random_spec_batch
-from nprep.space import CellBatch
+from nprep.kernels.nb101.cells import key_batch, prune_batch
+from nprep.kernels.nb101.sample import random_spec_batch
+from nprep.kernels.numeric.lookup import KeyIndex
+from nprep.kernels.numeric.rng import seed_state
+from nprep.spaces.nb101.cells import CellBatch
 from nprep.table.view import View
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nprep import space
 from nprep.errors import InvalidSpecError, SettingsError
-from nprep.space import CellBatch, Spec
+from nprep.spaces.nb101 import cells as space
+from nprep.spaces.nb101.cells import CellBatch, Spec
 from tests import naive, strategies
 
 CONV = "conv3x3-bn-relu"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nprep._unpickle import Inert, load_inert, to_array
 from nprep.errors import TableError
+from nprep.table.sources._unpickle import Inert, load_inert, to_array
 
 PATH = Path("file.pkl")
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 
 from nprep.errors import MissingDependencyError
-from nprep.kernels import cells as cpu_cells
-from nprep.kernels import cuda_space, md5
-from nprep.kernels.cuda_device import CupyDevice
-from nprep.kernels.cuda_gcn import CudaGcn
-from nprep.kernels.cuda_layout import GcnLayout
-from nprep.kernels.cuda_nvrtc import Nvrtc, find_nvrtc, usage_table
-from nprep.kernels.cuda_train import CudaTrainer
-from nprep.kernels.enumerate import enumerate_cells
-from nprep.kernels.lookup import KeyIndex
-from nprep.kernels.rng import seed_state
-from nprep.space import CellBatch
+from nprep.kernels.cuda import space as cuda_space
+from nprep.kernels.cuda.device import CupyDevice
+from nprep.kernels.cuda.gcn import CudaGcn
+from nprep.kernels.cuda.gcn_train import CudaTrainer
+from nprep.kernels.cuda.layout import GcnLayout
+from nprep.kernels.cuda.nvrtc import Nvrtc, find_nvrtc, usage_table
+from nprep.kernels.nb101 import cells as cpu_cells
+from nprep.kernels.nb101 import md5
+from nprep.kernels.nb101.enumerate import enumerate_cells
+from nprep.kernels.numeric.lookup import KeyIndex
+from nprep.kernels.numeric.rng import seed_state
+from nprep.spaces.nb101.cells import CellBatch
 from tests.cuda.naive_gcn import NUM_TYPES, dense_outputs, plan_for, random_parameters
 from tests.cuda.test_train import PLAIN, draw, graphs_of, plain_orders
 

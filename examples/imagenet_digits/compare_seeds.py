@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.imagenet.ledger import Ledger, Training
-from nprep.imagenet.ranking import kendall_tau, load_ranker
+from nprep.imagenet.study.ledger import Ledger, Training
+from nprep.imagenet.study.ranking import kendall_tau, load_ranker
 
 METHODS = ("predictor", "random")
 

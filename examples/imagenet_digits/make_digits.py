@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from nprep.imagenet.shards import write_shards
+from nprep.imagenet.data.shards import write_shards
 
 SIDE = 32
 TRAIN = 400

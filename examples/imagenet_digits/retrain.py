@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nprep.imagenet.ledger import Ledger
-from nprep.imagenet.ranking import kendall_tau
-from nprep.imagenet.run_folder import RunFolder
-from nprep.imagenet.training import run_training
+from nprep.imagenet.study.ledger import Ledger
+from nprep.imagenet.study.ranking import kendall_tau
+from nprep.imagenet.training.folder import RunFolder
+from nprep.imagenet.training.run import run_training
 
 
 def main(study: Path, count: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from nprep import _cli
+from nprep import _console as _cli
 from nprep.imagenet.cli import main
 
 

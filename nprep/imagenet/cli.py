@@ -7,15 +7,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from nprep.imagenet import _flags, costs
+from nprep.imagenet import _flags
 from nprep.imagenet.search_cli import add_measure, add_search
 from nprep.imagenet.settings import PRESETS, TrainSettings, preset
-from nprep.imagenet.space import MobileSpace
+from nprep.spaces.proxyless import costs
+from nprep.spaces.proxyless.space import MobileSpace
 
 
 def _train(args: argparse.Namespace) -> int:
-    from nprep.imagenet.run_folder import RunFolder
-    from nprep.imagenet.training import run_training
+    from nprep.imagenet.training.folder import RunFolder
+    from nprep.imagenet.training.run import run_training
 
     given = _flags.given(args, TrainSettings)
     output = Path(args.output)
@@ -55,7 +56,7 @@ def _export(args: argparse.Namespace) -> int:
     from nprep.imagenet._imports import need
 
     need("torch", "export networks")
-    from nprep.imagenet.export import export, load_trained
+    from nprep.imagenet.training.export import export, load_trained
 
     model, about = load_trained(Path(args.run_folder))
     for path in export(model, about, Path(args.output), args.formats.split(",")):
@@ -94,7 +95,7 @@ def _add_info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _budget(args: argparse.Namespace) -> int:
-    from nprep.imagenet.budget import Stage, format_budget
+    from nprep.imagenet.study.budget import Stage, format_budget
 
     proxy_speed = args.proxy_images_per_second or args.images_per_second
     stages = [
@@ -124,8 +125,8 @@ def _full_size(args: argparse.Namespace) -> int:
     from nprep.imagenet._imports import need
 
     torch = need("torch", "train networks")
-    from nprep.imagenet.full_size import full_size_report
-    from nprep.imagenet.processes import choose_device
+    from nprep.imagenet.networks.full_size import full_size_report
+    from nprep.imagenet.training.processes import choose_device
 
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -10,13 +10,13 @@ from typing import Any
 
 from nprep.errors import SettingsError
 from nprep.imagenet import _flags
-from nprep.imagenet.latency import load_latency, make_limits, save_latency
-from nprep.imagenet.layout import open_parts
-from nprep.imagenet.report import format_summary, write_report
+from nprep.imagenet.data.layout import open_parts
+from nprep.imagenet.networks.latency import load_latency, make_limits, save_latency
 from nprep.imagenet.settings import PRESETS, TrainSettings, preset
-from nprep.imagenet.space import MobileSpace
-from nprep.imagenet.strategies import METHODS
-from nprep.imagenet.study import Study, StudySettings, make_engine
+from nprep.imagenet.study.report import format_summary, write_report
+from nprep.imagenet.study.strategies import METHODS
+from nprep.imagenet.study.study import Study, StudySettings, make_engine
+from nprep.spaces.proxyless.space import MobileSpace
 
 # Set by the search itself, training by training.
 _NOT_FLAGS = frozenset({"arch", "device", "seed", "quiet", "epochs", "image_size", "tensorboard"})
@@ -129,8 +129,8 @@ def _deploy(study: Study) -> None:
     """Exports the best network of the first method, in the formats whose packages are there."""
     from importlib.util import find_spec
 
-    from nprep.imagenet.export import export, load_trained
-    from nprep.imagenet.strategies import best_of
+    from nprep.imagenet.study.strategies import best_of
+    from nprep.imagenet.training.export import export, load_trained
 
     best = best_of(study.plan, study.ledger.proposals(study.settings.methods[0]))
     if best is None:
@@ -171,8 +171,12 @@ def _measure(args: argparse.Namespace) -> int:
     from nprep.imagenet._imports import need
 
     torch = need("torch", "time networks")
-    from nprep.imagenet.measure import compare_with_networks, describe_device, measure_table
-    from nprep.imagenet.processes import choose_device
+    from nprep.imagenet.networks.measure import (
+        compare_with_networks,
+        describe_device,
+        measure_table,
+    )
+    from nprep.imagenet.training.processes import choose_device
 
     for name in ("repeats", "networks", "batch_size", "threads"):
         if getattr(args, name) < 1:

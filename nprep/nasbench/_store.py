@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels.lookup import KeyIndex
-from nprep.space import CellBatch
+from nprep.kernels.numeric.lookup import KeyIndex
+from nprep.spaces.nb101.cells import CellBatch
 from nprep.table._progress import ByteProgress
 from nprep.table.schema import BUDGETS
 from nprep.table.sources._runs import STAGES, VALUES, load_space

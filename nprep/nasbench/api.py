@@ -20,12 +20,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from nprep.errors import InvalidSpecError
-from nprep.kernels.cells import key_scalar
-from nprep.kernels.lookup import find_key
+from nprep.kernels.nb101.cells import key_scalar
+from nprep.kernels.numeric.lookup import find_key
 from nprep.nasbench._store import METRICS, Store, open_store
 from nprep.nasbench.lib import config
 from nprep.nasbench.lib.model_spec import OPERATIONS, ModelSpec, pack_cell
-from nprep.space import parse_hash
+from nprep.spaces.nb101.cells import parse_hash
 from nprep.table._hashes import find_hashes, first_rows
 from nprep.table.schema import BUDGETS
 

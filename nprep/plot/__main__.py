@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from nprep._cli import run
+from nprep._console import run
 from nprep.plot.cli import main
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from nprep.errors import SettingsError
-from nprep.replay.figure import BANDS, KINDS, X_AXES, figure_data, make_figure, render
-from nprep.replay.folder import write_file
-from nprep.replay.reading import Run, check_comparable, labels_of, read_run
-from nprep.replay.series import METRICS, Series
+from nprep.plot.figure import BANDS, KINDS, X_AXES, figure_data, make_figure, render
+from nprep.results.reading import Run, check_comparable, labels_of, read_run
+from nprep.results.series import METRICS, Series
+from nprep.runs.folder import write_file
 
 _TITLES = {
     "samples": "Samples needed to find a good cell",

@@ -1,1 +1,1 @@
-"""nprep.predictor."""
+"""Neural predictors: settings, training, and inference for whole spaces that share computations."""

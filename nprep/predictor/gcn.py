@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.kernels.gcn_random import fill_uniform
-from nprep.kernels.gcn_train import train_gcn
-from nprep.kernels.rng import seed_state
+from nprep.kernels.graphs.train import train_gcn
+from nprep.kernels.numeric.initialisation import fill_uniform
+from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.labels import LabelScale, loss_kind
 from nprep.predictor.settings import GcnSettings
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class GcnWeights:
     """A trained predictor.
 
     Attributes:
-        parameters: (P,) float32, laid out as in ``nprep.kernels.gcn_train``.
+        parameters: (P,) float32, laid out as in ``nprep.kernels.graphs.train``.
         num_types: Length of the one-hot node input.
         settings: The settings that it was trained with; the width is settled.
         scale: Turns raw outputs into predictions.

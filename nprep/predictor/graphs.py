@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.kernels.gcn_graph import ROW, SUM, SYMMETRIC, count_entries, fill_graphs
-from nprep.space import CellBatch
+from nprep.kernels.nb101.graphs import ROW, SUM, SYMMETRIC, count_entries, fill_graphs
+from nprep.spaces.nb101.cells import CellBatch
 
 NORMALISATIONS = {"row": ROW, "symmetric": SYMMETRIC, "sum": SUM}
 CELL_TYPES = 5
@@ -94,7 +94,7 @@ class GraphBatch:
 
         Args:
             cells: The cells.
-            normalisation: "row", "symmetric" or "sum" (see ``nprep.kernels.gcn_graph``).
+            normalisation: "row", "symmetric" or "sum" (see ``nprep.kernels.nb101.graphs``).
 
         Returns:
             The graphs; a node's type is the operation code of the cell.

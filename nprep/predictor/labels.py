@@ -16,7 +16,7 @@ _RANKING = 3
 
 
 def loss_kind(classifier: bool, settings: TrainingSettings) -> int:
-    """The kernel's number of a loss (see ``nprep.kernels.mlp_dense.output_loss``)."""
+    """The kernel's number of a loss (see ``nprep.kernels.numeric.mlp_dense.output_loss``)."""
     if classifier:
         return _CROSS_ENTROPY
     return _RANKING if settings.loss == "ranking" else _LOSS_KINDS[settings.labels]

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.kernels._threads import run_slices
-from nprep.kernels.gcn_infer import finish_dense, output_dot
-from nprep.kernels.gemm import gemm
-from nprep.kernels.mlp_train import train_mlp
-from nprep.kernels.rng import seed_state
+from nprep.kernels.numeric.dense_inference import finish_dense, output_dot
+from nprep.kernels.numeric.gemm import gemm
+from nprep.kernels.numeric.mlp_train import train_mlp
+from nprep.kernels.numeric.rng import seed_state
+from nprep.kernels.threads import run_slices
 from nprep.predictor.gcn import initialise_dense
 from nprep.predictor.labels import LabelScale, loss_kind
 from nprep.predictor.settings import MlpSettings
-from nprep.space import CellBatch, encode_flat
+from nprep.spaces.nb101.cells import CellBatch, encode_flat
 
 _CHUNK = 1024
 
@@ -30,7 +30,7 @@ class MlpWeights:
     """A trained perceptron.
 
     Attributes:
-        parameters: (P,) float32, laid out as in ``nprep.kernels.mlp_dense``.
+        parameters: (P,) float32, laid out as in ``nprep.kernels.numeric.mlp_dense``.
         sizes: (k + 2,) sizes of its layers, input and output included.
         settings: The settings that it was trained with.
         scale: Turns raw outputs into predictions.

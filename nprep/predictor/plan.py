@@ -1,10 +1,10 @@
 """Inference with shared sub-computations: the plan of a set of graphs, and its use.
 
 Nodes with equal neighbourhoods have equal states, so a layer's matrix product is needed once for
-each distinct row below it, and cheap gathers do the rest (see ``nprep.kernels.gcn_plan``). The plan
-depends on the graphs, their normalisation and the number of layers: build it once, use it for every
-predictor. Cells are handled in chunks of a processor's cache; a chunk multiplies only the rows that
-no chunk before it needed, and leaves the products in a table for the chunks after it.
+each distinct row below it, and cheap gathers do the rest (see ``nprep.kernels.graphs.plan``). The
+plan depends on the graphs, their normalisation and the number of layers: build it once, use it for
+every predictor. Cells are handled in chunks of a processor's cache; a chunk multiplies only the
+rows that no chunk before it needed, and leaves the products in a table for the chunks after it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.kernels._threads import run_slices
-from nprep.kernels.gcn_gather import gather_means, gather_states
-from nprep.kernels.gcn_infer import finish_dense, output_dot
-from nprep.kernels.gcn_plan import distinct_rows, gather_lists, members_of
-from nprep.kernels.gemm import gemm
-from nprep.kernels.gemm_bfloat16 import gemm_bfloat16, pair_columns, pair_rows
+from nprep.kernels.graphs.gather import gather_means, gather_states
+from nprep.kernels.graphs.plan import distinct_rows, gather_lists, members_of
+from nprep.kernels.numeric.dense_inference import finish_dense, output_dot
+from nprep.kernels.numeric.gemm import gemm
+from nprep.kernels.numeric.gemm_bfloat16 import gemm_bfloat16, pair_columns, pair_rows
+from nprep.kernels.threads import run_slices
 from nprep.predictor.gcn import GcnWeights
 from nprep.predictor.graphs import GraphBatch
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 
 CHUNK_CELLS = 1024
 # Cells of a segment, where there are enough: threads and the memory of product tables divide by
@@ -204,7 +204,7 @@ class SharingPlan:
                 it.
             precision: "float32", or "bfloat16" for products of the GCN layers with operands
                 rounded to that, which needs a processor that has them
-                (``nprep.kernels.gemm_bfloat16.AVAILABLE``).
+                (``nprep.kernels.numeric.gemm_bfloat16.AVAILABLE``).
 
         Returns:
             (N,) float32.

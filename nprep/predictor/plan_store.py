@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.predictor.plan import CHUNK_CELLS, SEGMENT_CELLS, Gather, Segment, SharingPlan
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 
 # Part of the digest: raise it when plans come to hold something else.
 _VERSION = 1

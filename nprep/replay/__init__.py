@@ -11,7 +11,7 @@ package itself is called::
     replay.load("run")  # what python -m nprep.replay --out run wrote
 
 ``nprep.replay.run`` is the same function under a name that type checkers know. Its arguments are
-described in :func:`nprep.notebook.run`.
+described in :func:`nprep.api.run`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nprep.notebook import Result, load, run
+    from nprep.api import Result, load, run
     from nprep.table.view import View
 
 __all__ = ["Result", "load", "run"]
@@ -32,7 +32,7 @@ __all__ = ["Result", "load", "run"]
 def __getattr__(name: str) -> Any:
     """What notebooks use, imported when asked for: workers and the command line need none."""
     if name in __all__:
-        from nprep import notebook
+        from nprep import api as notebook
 
         return getattr(notebook, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -48,8 +48,8 @@ class _CallablePackage(types.ModuleType):
         table: str | Path | View | None = None,
         **options: Any,
     ) -> Result:
-        """Runs a replay; :func:`nprep.notebook.run` describes the arguments."""
-        from nprep.notebook import run
+        """Runs a replay; :func:`nprep.api.run` describes the arguments."""
+        from nprep.api import run
 
         return run(trials, methods, table, **options)
 

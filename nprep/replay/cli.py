@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from nprep.errors import SettingsError, TableError
 from nprep.replay.options import add_options, settings_of
-from nprep.replay.settings import ReplaySettings, TableSource, ViewSource
-from nprep.replay.shard import Shard
+from nprep.runs.settings import ReplaySettings, TableSource, ViewSource
+from nprep.runs.shard import Shard
 
 if TYPE_CHECKING:
     from nprep.replay.engine import Replay
@@ -209,7 +209,7 @@ def main(
 
 def _say_json(event: str, **content: object) -> None:
     """Prints a line of JSON."""
-    from nprep.replay.folder import to_json
+    from nprep.runs.folder import to_json
 
     # Through the one place that knows what JSON lacks.
     print(json.dumps(json.loads(to_json({"event": event, **content}))), flush=True)
@@ -236,7 +236,7 @@ def _engine(options: argparse.Namespace) -> Iterator[Engine]:
 
 def _show(replay: Replay, quiet: bool) -> None:
     """Prints the main results."""
-    from nprep.replay.text import to_text
+    from nprep.results.text import to_text
 
     if not quiet:
         print(to_text(replay.summary))

@@ -15,10 +15,13 @@ import numpy as np
 
 from nprep import __version__
 from nprep.errors import RunFolderError
-from nprep.replay.clock import all_by_training_time, clock_csv, seconds_csv, timeline
-from nprep.replay.curves import Curves, curve_rows, curves_of, to_csv
-from nprep.replay.figure import BANDS, figure_data, save_figure
-from nprep.replay.folder import (
+from nprep.plot.figure import BANDS, figure_data, save_figure
+from nprep.replay.progress import Progress
+from nprep.replay.workers import Engine, LocalEngine, Work, load_view
+from nprep.results.clock import all_by_training_time, clock_csv, seconds_csv, timeline
+from nprep.results.curves import Curves, curve_rows, curves_of, to_csv
+from nprep.results.summary import best_of, summarize
+from nprep.runs.folder import (
     FORMAT,
     SETTINGS,
     Block,
@@ -30,18 +33,15 @@ from nprep.replay.folder import (
     write_file,
     write_sums,
 )
-from nprep.replay.progress import Progress
-from nprep.replay.protocols import in_words, label
-from nprep.replay.settings import (
+from nprep.runs.protocols import in_words, label
+from nprep.runs.settings import (
     ReplaySettings,
     ViewSource,
     is_timed,
     train_samples_of,
     view_digest,
 )
-from nprep.replay.shard import Shard
-from nprep.replay.summary import best_of, summarize
-from nprep.replay.workers import Engine, LocalEngine, Work, load_view
+from nprep.runs.shard import Shard
 from nprep.search.base import Method
 from nprep.table.view import View
 
@@ -100,7 +100,7 @@ class Prepared:
         source: Where the view comes from.
         view: The view, in memory of its own.
         content: What ``settings.json`` will say.
-        run: :func:`~nprep.replay.folder.run_digest` of the run.
+        run: :func:`~nprep.runs.folder.run_digest` of the run.
     """
 
     settings: ReplaySettings

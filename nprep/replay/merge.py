@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from nprep.errors import RunFolderError, SettingsError
 from nprep.replay.engine import Prepared, Replay, blocks_of, prepare, write_outputs
-from nprep.replay.folder import (
+from nprep.runs.folder import (
     SETTINGS,
     Block,
     differences_of,
@@ -21,8 +21,8 @@ from nprep.replay.folder import (
     read_settings,
     write_file,
 )
-from nprep.replay.settings import ReplaySettings, TableSource, ViewSource
-from nprep.replay.shard import Shard
+from nprep.runs.settings import ReplaySettings, TableSource, ViewSource
+from nprep.runs.shard import Shard
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ import argparse
 import math
 
 from nprep.errors import SettingsError
-from nprep.replay.protocols import PROTOCOLS, WEN2020
-from nprep.replay.settings import ReplaySettings
+from nprep.runs.protocols import PROTOCOLS, WEN2020
+from nprep.runs.settings import ReplaySettings
 from nprep.search.base import RULES
 from nprep.search.registry import method_names
 

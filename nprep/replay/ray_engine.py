@@ -23,9 +23,9 @@ from typing import Any
 
 import nprep
 from nprep.errors import MissingDependencyError, NprepError, SettingsError
-from nprep.replay.folder import Block, Results, differences_of, to_json, write_block
-from nprep.replay.settings import ReplaySettings
 from nprep.replay.workers import Done, Work, bug_in, compute_block, load_view, name_of
+from nprep.runs.folder import Block, Results, differences_of, to_json, write_block
+from nprep.runs.settings import ReplaySettings
 from nprep.search.base import Method
 from nprep.table.view import View
 
@@ -54,7 +54,7 @@ class _Parcel:
     methods: dict[str, Any]
 
     def load(self) -> View:
-        """The view (see :class:`~nprep.replay.settings.ViewSource`)."""
+        """The view (see :class:`~nprep.runs.settings.ViewSource`)."""
         return self.view
 
     def describe(self) -> dict[str, object]:

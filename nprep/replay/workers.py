@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Protocol
 
 from nprep.errors import NprepError, RunFolderError
-from nprep.replay.folder import Block, Results, write_block
-from nprep.replay.settings import ReplaySettings, ViewSource, view_digest
+from nprep.runs.folder import Block, Results, write_block
+from nprep.runs.settings import ReplaySettings, ViewSource, view_digest
 from nprep.search.base import Method, trial_seed, within_limits
 from nprep.table.view import View
 
@@ -59,10 +59,10 @@ class Work:
         blocks: The blocks whose results are missing.
         settings: Of the replay.
         view: The cells.
-        digest: :func:`~nprep.replay.settings.view_digest` of the view.
+        digest: :func:`~nprep.runs.settings.view_digest` of the view.
         source: Where other processes of this machine get the view from.
         folder: The run's folder.
-        run: :func:`~nprep.replay.folder.run_digest` of the run.
+        run: :func:`~nprep.runs.folder.run_digest` of the run.
         notice: Is told, in a sentence, what a user may want to know, such as a worker's death.
     """
 

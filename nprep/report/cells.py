@@ -8,9 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.replay.folder import Results
-from nprep.space import format_hashes, module_hashes, specs_from_cells, trainable_parameters
-from nprep.spec import Spec
+from nprep.runs.folder import Results
+from nprep.spaces.nb101.cells import (
+    format_hashes,
+    module_hashes,
+    specs_from_cells,
+    trainable_parameters,
+)
+from nprep.spaces.nb101.spec import Spec
 from nprep.table.view import View
 
 

@@ -11,13 +11,13 @@ from typing import NoReturn
 
 from nprep import __version__
 from nprep.errors import RunFolderError, SettingsError
-from nprep.replay.figure import BANDS
-from nprep.replay.folder import write_file
-from nprep.replay.reading import QUALITY, Run, read_quality, read_run
+from nprep.plot.figure import BANDS
 from nprep.report.context import Context
 from nprep.report.html import Section, page, paragraph
 from nprep.report.sections import make_sections, warnings
 from nprep.report.tables import headlines
+from nprep.results.reading import QUALITY, Run, read_quality, read_run
+from nprep.runs.folder import write_file
 
 MAX_REFITS = 1000
 
@@ -40,7 +40,7 @@ def _parser() -> _Parser:
         "runs",
         nargs="+",
         type=Path,
-        help="folders of finished runs, and of python -m nprep.replay.quality",
+        help="folders of finished runs, and of python -m nprep.quality.cli",
     )
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page")
     parser.add_argument(

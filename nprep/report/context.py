@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nprep.errors import NprepError
-from nprep.replay.reading import Run, differences
+from nprep.results.reading import Run, differences
 from nprep.table.view import View
 
 
@@ -17,9 +17,9 @@ class Context:
 
     Attributes:
         runs: The runs.
-        qualities: What ``python -m nprep.replay.quality`` wrote.
+        qualities: What ``python -m nprep.quality.cli`` wrote.
         table: Where the table is, if not where the runs say.
-        band: Around the lines (see :data:`nprep.replay.figure.BANDS`).
+        band: Around the lines (see :data:`nprep.plot.figure.BANDS`).
         refits: How many trials of each predictor are trained again.
         say: Tells a person what is being done.
     """

@@ -9,7 +9,7 @@ import html
 import itertools
 from dataclasses import dataclass
 
-from nprep.spec import Spec
+from nprep.spaces.nb101.spec import Spec
 
 # Words for the official names, and a light fill that dark text is readable on.
 _OPERATIONS = {

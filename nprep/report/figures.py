@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.replay.curves import Curves
-from nprep.replay.figure import (
+from nprep.plot.figure import (
     BANDS,
     SMALLEST_REGRET,
     FigureData,
@@ -19,10 +18,11 @@ from nprep.replay.figure import (
     figure_data,
     render,
 )
-from nprep.replay.looks import FAINT, GRID, INK, ORACLE, looks_for
-from nprep.replay.reading import Run, labels_of
+from nprep.plot.styles import FAINT, GRID, INK, ORACLE, looks_for
 from nprep.report.html import Picture
 from nprep.report.tables import part_words
+from nprep.results.curves import Curves
+from nprep.results.reading import Run, labels_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import NprepError
-from nprep.replay.agreement import agreement
-from nprep.replay.curves import Curves
-from nprep.replay.predictor_quality import PARTS
+from nprep.quality.agreement import agreement
+from nprep.quality.experiment import PARTS
 from nprep.replay.progress import format_seconds
-from nprep.replay.reading import Run
 from nprep.report import tables
 from nprep.report.context import Context
 from nprep.report.figures import accuracy_map, map_picture, quality_picture, scatter_picture
 from nprep.report.html import Picture, Section, Table, details, missing
 from nprep.report.refit import Predictions, can_refit, refit
 from nprep.report.tables import part_words
+from nprep.results.curves import Curves
+from nprep.results.reading import Run
 from nprep.table.view import View
 
 # Among how many of the best cells predictors are judged.
@@ -213,7 +213,7 @@ def quality(context: Context) -> Section:
         body.append(
             missing(
                 "No folder of predictor quality by N was given.",
-                f"python -m nprep.replay.quality{where}{view} --out quality\n"
+                f"python -m nprep.quality.cli{where}{view} --out quality\n"
                 "python -m nprep.report RUN quality",
             )
         )

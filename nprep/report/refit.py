@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.replay.folder import Results
+from nprep.runs.folder import Results
 from nprep.search.base import SEARCH_STREAM, stream, trial_seed
 from nprep.table.view import View
 
@@ -129,7 +129,7 @@ def _train_perceptron(
 ) -> _Trained:
     from nprep.predictor.mlp import predict_perceptron, train_perceptron
     from nprep.predictor.settings import MlpSettings
-    from nprep.space import encode_flat
+    from nprep.spaces.nb101.cells import encode_flat
 
     _, regressor_seed = seeds.spawn(2)
     features = encode_flat(view.cells)

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nprep.errors import NprepError
-from nprep.replay.figure import BANDS
-from nprep.replay.reading import Run, differences
+from nprep.plot.figure import BANDS
 from nprep.report import tables
 from nprep.report.cells import best_found, deployed
 from nprep.report.context import Context, groups
@@ -17,6 +16,7 @@ from nprep.report.drawing import draw_cell
 from nprep.report.figures import clock_picture, curves_picture, profile_picture
 from nprep.report.html import Picture, Section, details, missing, paragraph, text
 from nprep.report.predictor_sections import predictions, quality, sample_map
+from nprep.results.reading import Run, differences
 
 BEST_CELLS = 6
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from nprep.replay.curves import KEY_SAMPLES
-from nprep.replay.protocols import CONFIDENCE, PROTOCOLS, in_words, label
-from nprep.replay.reading import Run
 from nprep.report.html import Table
+from nprep.results.curves import KEY_SAMPLES
+from nprep.results.reading import Run
+from nprep.runs.protocols import CONFIDENCE, PROTOCOLS, in_words, label
 
 _DASH = "–"
 
@@ -268,7 +268,7 @@ def quality_table(content: dict[str, Any], where: str, part: str, source: str) -
     Args:
         content: Of a ``quality.json``.
         where: "test" or "view": on which cells.
-        part: Which of them, a key of ``nprep.replay.predictor_quality.PARTS``.
+        part: Which of them, a key of ``nprep.quality.experiment.PARTS``.
         source: A sentence on what is modelled.
     """
     keys = ["tau", "spearman", "mse", "r2"]

@@ -1,1 +1,1 @@
-"""nprep.search."""
+"""Search methods: each asks for architectures and is told their values, one module a method."""

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.kernels.breeding import children_of, draw_many_new
-from nprep.kernels.cells import MAX_VERTICES
+from nprep.kernels.nb101.cells import MAX_VERTICES
+from nprep.kernels.search.breeding import children_of, draw_many_new
 from nprep.search.base import Evaluator
-from nprep.search.compiled import space_of
-from nprep.space import CellBatch
+from nprep.search.baselines import space_of
+from nprep.spaces.nb101.cells import CellBatch
 from nprep.table.view import View
 
 

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.kernels.mlp_ensemble import ensemble_outputs, fill_glorot, train_ensemble
-from nprep.kernels.paths import NUM_PATHS, path_encoding
-from nprep.kernels.rng import seed_state
+from nprep.kernels.nb101.paths import NUM_PATHS, path_encoding
+from nprep.kernels.numeric.mlp_ensemble import ensemble_outputs, fill_glorot, train_ensemble
+from nprep.kernels.numeric.rng import seed_state
 from nprep.search.archive import Archive, Breeding
 from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 from nprep.table.view import View
 
 # The lower bound of the validation error, in percent, of the relative loss: below any in the space.

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.kernels.noise import draw_repeats
+from nprep.kernels.search.noise import draw_repeats
 from nprep.table.view import FULL_EPOCHS, View
 
 # Keys of the independent streams that one trial's seed is split into.
@@ -46,7 +46,7 @@ RULES: dict[str, tuple[str, ...]] = {
 class ReplayProtocol:
     """The rules of a comparison.
 
-    Those that are known by a name are in ``nprep.replay.protocols``.
+    Those that are known by a name are in ``nprep.runs.protocols``.
 
     Attributes:
         name: What outputs call it.

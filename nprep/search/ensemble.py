@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.predictor.backends import predictions
+from nprep.predictor.backends.base import predictions
 from nprep.predictor.settings import GcnSettings
 from nprep.search.base import ReplayProtocol, Trace
 from nprep.search.neural_predictor import (
@@ -39,7 +39,7 @@ class EnsemblePredictor(NeuralPredictor):
         train_samples: Number N of random cells that it trains on.
         two_stage: Whether a classifier comes before the regressors.
         predictor: Architecture and training of all.
-        backend: What trains and asks them (see ``nprep.predictor.backends``).
+        backend: What trains and asks them (see ``nprep.predictor.backends.base``).
         members: Number M of regressors.
         choice: What ranks the cells: "mean" of the members' predictions; "optimistic": mean plus
             ``beta`` standard deviations; "thompson": a draw from the normal distribution of that

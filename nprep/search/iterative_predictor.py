@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.predictor.backends import TrainingTask, make_backend, predictions
+from nprep.predictor.backends.base import TrainingTask, predictions
+from nprep.predictor.backends.make import make_backend
 from nprep.predictor.settings import GcnSettings
 from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
 from nprep.search.neural_predictor import backend_of, best_new, plan_of, train_sample
@@ -37,7 +38,7 @@ class IterativePredictor(Preset):
         top_share: Share alpha of each round's cells, the first round apart, that are the best
             predicted; the others are random cells among the good ones.
         predictor: Architecture and training of the predictor.
-        backend: What trains and asks it (see ``nprep.predictor.backends``).
+        backend: What trains and asks it (see ``nprep.predictor.backends.base``).
     """
 
     name: str = "np-iterative"

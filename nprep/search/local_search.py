@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nprep.errors import SettingsError
-from nprep.kernels.breeding import climb
-from nprep.kernels.rng import seed_state
+from nprep.kernels.numeric.rng import seed_state
+from nprep.kernels.search.breeding import climb
 from nprep.search.base import SEARCH_STREAM, Preset, ReplayProtocol, Trace, stream, trace_of
-from nprep.search.compiled import rules_of, space_of
+from nprep.search.baselines import rules_of, space_of
 from nprep.table.view import View
 
 

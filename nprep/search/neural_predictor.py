@@ -17,17 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.kernels.evolution import draw_positions
-from nprep.kernels.rng import seed_state, shuffle
-from nprep.predictor.backends import Backend, TrainingTask, make_backend, predictions
+from nprep.kernels.numeric.rng import seed_state, shuffle
+from nprep.kernels.search.evolution import draw_positions
+from nprep.predictor.backends.base import Backend, TrainingTask, predictions
+from nprep.predictor.backends.make import make_backend
 from nprep.predictor.gcn import GcnWeights
 from nprep.predictor.mlp import predict_perceptron, train_perceptron
 from nprep.predictor.plan import SharingPlan, predict
 from nprep.predictor.plan_store import stored_plan
 from nprep.predictor.settings import FAITHFUL, GcnSettings, MlpSettings
 from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
-from nprep.search.compiled import space_of
-from nprep.space import encode_flat
+from nprep.search.baselines import space_of
+from nprep.spaces.nb101.cells import encode_flat
 from nprep.table.view import View
 
 # A regressor needs samples; a classifier that accepts fewer than this is not listened to.
@@ -149,7 +150,7 @@ class NeuralPredictor(Preset):
         train_samples: Number N of random cells that it trains on.
         two_stage: Whether a classifier comes before the regressor.
         predictor: Architecture and training of both.
-        backend: What trains and asks them (see ``nprep.predictor.backends``).
+        backend: What trains and asks them (see ``nprep.predictor.backends.base``).
     """
 
     name: str = "np"

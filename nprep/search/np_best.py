@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.kernels.rng import seed_state
+from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import GcnWeights, fit, train
 from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.plan import SharingPlan, predict

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nprep.errors import SettingsError
-from nprep.kernels.rng import seed_state
+from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import train
 from nprep.predictor.plan import predict
 from nprep.predictor.settings import GcnSettings

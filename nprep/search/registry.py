@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from nprep.errors import SettingsError
 from nprep.search.base import Method, SearcherMethod
-from nprep.search.compiled import Oracle, RandomSearch, RegularizedEvolution
+from nprep.search.baselines import Oracle, RandomSearch, RegularizedEvolution
 from nprep.search.local_search import LocalSearch
 from nprep.search.successive_halving import Bohb, Hyperband
 

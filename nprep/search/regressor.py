@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nprep.errors import SettingsError
 from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
 from nprep.search.neural_predictor import best_new, train_sample
-from nprep.space import CellBatch, encode_flat
+from nprep.spaces.nb101.cells import CellBatch, encode_flat
 from nprep.table.view import View
 
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.kernels.breeding import draw_new
-from nprep.kernels.rng import random_double, seed_state
-from nprep.kernels.tpe import LEVELS, PARAMETERS, propose, to_codes
+from nprep.kernels.numeric.rng import random_double, seed_state
+from nprep.kernels.search.breeding import draw_new
+from nprep.kernels.search.tpe import LEVELS, PARAMETERS, propose, to_codes
 from nprep.search.archive import Genotypes
 from nprep.search.base import (
     SEARCH_STREAM,
@@ -30,7 +30,7 @@ from nprep.search.base import (
     Trace,
     stream,
 )
-from nprep.search.compiled import space_of
+from nprep.search.baselines import space_of
 from nprep.search.halving_clock import halve_concurrently
 from nprep.table.view import View
 

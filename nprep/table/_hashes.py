@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels._jit import Integer, kernel
+from nprep.kernels.jit import Integer, kernel
 
 _PREFIX_BITS = 16
 

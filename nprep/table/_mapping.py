@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import TableError
-from nprep.kernels.cells import MAX_VERTICES
+from nprep.kernels.nb101.cells import MAX_VERTICES
 from nprep.table._seal import BrokenSealError, Piece, contiguous_datasets, read_seal
 from nprep.table.schema import BUDGETS, FORMAT, METRICS, REPEATS, SCHEMA_VERSION, STAGES, Metric
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels.cells import VALID
-from nprep.space import cell_keys, module_hashes, prune_cells, trainable_parameters
+from nprep.kernels.nb101.cells import VALID
+from nprep.spaces.nb101.cells import cell_keys, module_hashes, prune_cells, trainable_parameters
 from nprep.table.schema import (
     BUDGETS,
     CELLS_BY_VERTICES,

@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "info": ("nprep.table.info", "say what a table holds and where it comes from"),
     "check": ("nprep.table.check", "recompute what can be recomputed; exit 1 on a mismatch"),
     "completion-report": (
-        "nprep.table.completion_report",
+        "nprep.quality.completion_report",
         "judge the model of what was not measured",
     ),
     "download": ("nprep.table.sources.download", "fetch a public file and build a table from it"),

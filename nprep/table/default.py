@@ -18,8 +18,8 @@ from typing import IO
 
 import nprep
 from nprep.errors import TableError
+from nprep.model.surrogate import file_digest, shipped_weights
 from nprep.table.schema import SCHEMA_VERSION
-from nprep.table.surrogate_model import file_digest, shipped_weights
 from nprep.table.table import Table
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import MissingDependencyError, SettingsError
-from nprep.space import OPERATION_NAMES
+from nprep.spaces.nb101.cells import OPERATION_NAMES
 from nprep.table.schema import BUDGETS, METRICS, PROVENANCE_NAMES, REPEATS, STAGES, Metric
 from nprep.table.table import Table
 from nprep.table.writer import replaced_when_done

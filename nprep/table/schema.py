@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 
 FORMAT = "nprep-table"
 SCHEMA_VERSION = 1

@@ -13,8 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import InvalidSpecError, MissingValueError, SettingsError, TableError
-from nprep.kernels.lookup import KeyIndex
-from nprep.space import CellBatch, Spec, cell_keys, cells_from_specs, find_rows, parse_hash
+from nprep.kernels.numeric.lookup import KeyIndex
+from nprep.spaces.nb101.cells import (
+    CellBatch,
+    Spec,
+    cell_keys,
+    cells_from_specs,
+    find_rows,
+    parse_hash,
+)
 from nprep.table._hashes import find_hashes, first_rows
 from nprep.table._mapping import SealedMetrics, map_file
 from nprep.table.clock import Clock
@@ -196,7 +203,7 @@ class Table:
             shown = f"row {cell}"
         else:
             raise InvalidSpecError(
-                f"{cell!r} names no cell: give a row, a module hash or a nprep.space.Spec."
+                f"{cell!r} names no cell: give a row, a module hash or a nprep.Spec."
             )
         if row < 0:
             raise MissingValueError(f"{shown} is not in {self.path}, which has {len(self)} rows.")

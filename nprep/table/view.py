@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 
 if TYPE_CHECKING:
-    from nprep.kernels.lookup import KeyIndex
+    from nprep.kernels.numeric.lookup import KeyIndex
 
 
 FULL_EPOCHS = 108

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 import nprep
 from nprep.errors import TableError
-from nprep.kernels.lookup import KeyIndex
-from nprep.space import OPERATION_NAMES, cell_keys
+from nprep.kernels.numeric.lookup import KeyIndex
+from nprep.spaces.nb101.cells import OPERATION_NAMES, cell_keys
 from nprep.table._seal import seal
 from nprep.table.schema import (
     BUDGETS,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nprep.errors import MissingDependencyError
-from nprep.kernels.cuda_device import CupyDevice, Device
-from nprep.kernels.enumerate import enumerate_cells
-from nprep.space import CellBatch
+from nprep.kernels.cuda.device import CupyDevice, Device
+from nprep.kernels.nb101.enumerate import enumerate_cells
+from nprep.spaces.nb101.cells import CellBatch
 
 from .host_device import HostDevice, find_compiler
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from nprep.kernels.cuda_device import MAX_THREADS, SOURCES, check_precision
+from nprep.kernels.cuda.device import MAX_THREADS, SOURCES, check_precision
 
 SHIM = Path(__file__).with_name("host_shim.h")
 

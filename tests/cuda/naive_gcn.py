@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels.cuda_gcn import Direction, InferencePlan
-from nprep.kernels.encode import row_normalised_adjacency, symmetric_normalised_adjacency
-from nprep.space import CellBatch
+from nprep.kernels.cuda.gcn import Direction, InferencePlan
+from nprep.kernels.nb101.encode import row_normalised_adjacency, symmetric_normalised_adjacency
+from nprep.spaces.nb101.cells import CellBatch
 
 NUM_TYPES = 5
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nprep.kernels import cuda_nvrtc
-from nprep.kernels.cuda_nvrtc import Nvrtc, find_nvrtc, source_names, usage_table
+from nprep.kernels.cuda import nvrtc as cuda_nvrtc
+from nprep.kernels.cuda.nvrtc import Nvrtc, find_nvrtc, source_names, usage_table
 
 from .host_device import kernel_signatures
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nprep.errors import MissingDependencyError, SettingsError
-from nprep.kernels.cuda_device import CupyDevice, to_bfloat16
+from nprep.kernels.cuda.device import CupyDevice, to_bfloat16
 
 from .host_device import HostDevice
 

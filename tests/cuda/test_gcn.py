@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from nprep.errors import SettingsError
-from nprep.kernels import cuda_gcn
-from nprep.kernels.cuda_device import Device, operand, to_bfloat16
-from nprep.kernels.cuda_gcn import CudaGcn
-from nprep.kernels.cuda_layout import GcnLayout
-from nprep.space import CellBatch
+from nprep.kernels.cuda import gcn as cuda_gcn
+from nprep.kernels.cuda.device import Device, operand, to_bfloat16
+from nprep.kernels.cuda.gcn import CudaGcn
+from nprep.kernels.cuda.layout import GcnLayout
+from nprep.spaces.nb101.cells import CellBatch
 
 from .host_device import HostDevice
 from .naive_gcn import dense_outputs, plan_for, random_parameters

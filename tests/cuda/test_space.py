@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nprep.kernels import cells, cuda_space, encode, lookup, md5, parameters, rng, sample
-from nprep.kernels.cuda_device import Device
-from nprep.kernels.cuda_space import DeviceCells, DeviceIndex
-from nprep.space import CellBatch
+from nprep.kernels.cuda import space as cuda_space
+from nprep.kernels.cuda.device import Device
+from nprep.kernels.cuda.space import DeviceCells, DeviceIndex
+from nprep.kernels.nb101 import cells, encode, md5, parameters, sample
+from nprep.kernels.numeric import lookup, rng
+from nprep.spaces.nb101.cells import CellBatch
 
 from .host_device import HostDevice
 

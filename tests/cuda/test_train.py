@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nprep.kernels.cuda_device import Device
-from nprep.kernels.cuda_layout import GcnLayout
-from nprep.kernels.cuda_train import (
+from nprep.kernels.cuda.device import Device
+from nprep.kernels.cuda.gcn_train import (
     CudaTrainer,
     TrainingGraphs,
     TrainingRules,
     schedule,
     transposed_weights,
 )
-from nprep.kernels.gcn_graph import ROW, SYMMETRIC, count_entries, fill_graphs
-from nprep.kernels.gcn_train import train_gcn
-from nprep.space import CellBatch
+from nprep.kernels.cuda.layout import GcnLayout
+from nprep.kernels.graphs.train import train_gcn
+from nprep.kernels.nb101.graphs import ROW, SYMMETRIC, count_entries, fill_graphs
+from nprep.spaces.nb101.cells import CellBatch
 
 from .naive_gcn import NUM_TYPES, matrices, random_parameters, unpack
 

@@ -19,14 +19,14 @@ import numpy as np
 
 from nprep.errors import NprepError, RunFolderError
 from nprep.replay.engine import Prepared, blocks_of, prepare, run_replay, run_shard
-from nprep.replay.folder import SETTINGS, SUMS, opened, read_block
 from nprep.replay.merge import complete_blocks, read_parts, settings_of
-from nprep.replay.reading import read_run
-from nprep.replay.settings import ReplaySettings
-from nprep.replay.shard import Shard
+from nprep.results.reading import read_run
+from nprep.runs.folder import SETTINGS, SUMS, opened, read_block
+from nprep.runs.settings import ReplaySettings
+from nprep.runs.shard import Shard
 from nprep.search.base import ReplayProtocol, trial_seed
 from nprep.search.registry import make_method
-from nprep.space import specs_from_cells
+from nprep.spaces.nb101.cells import specs_from_cells
 from nprep.table._seal import read_seal, seal
 from nprep.table.check import mismatches
 from nprep.table.table import Table

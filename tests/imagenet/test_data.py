@@ -18,10 +18,10 @@ pytest.importorskip("torchvision", reason="torchvision is not installed")
 pytest.importorskip("PIL", reason="Pillow is not installed")
 
 from nprep.imagenet.__main__ import entry
-from nprep.imagenet.layout import open_parts
-from nprep.imagenet.shards import ShardSource, write_shards
-from nprep.imagenet.sources import FolderSource
-from nprep.imagenet.transforms import decode
+from nprep.imagenet.data.layout import open_parts
+from nprep.imagenet.data.shards import ShardSource, write_shards
+from nprep.imagenet.data.sources import FolderSource
+from nprep.imagenet.data.transforms import decode
 from tests.imagenet.helpers import image_folder, png, tiny
 
 _FLAGS_TEXT = (

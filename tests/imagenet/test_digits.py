@@ -12,8 +12,8 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("PIL", reason="Pillow is not installed")
 datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
 
-from nprep.imagenet.layout import open_parts  # noqa: E402 - needs torch
-from nprep.imagenet.transforms import decode  # noqa: E402
+from nprep.imagenet.data.layout import open_parts  # noqa: E402 - needs torch
+from nprep.imagenet.data.transforms import decode  # noqa: E402
 from tests.imagenet.helpers import tiny  # noqa: E402
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "imagenet_digits" / "make_digits.py"

@@ -21,9 +21,9 @@ pytest.importorskip("torchvision", reason="torchvision is not installed")
 
 from nprep.imagenet import search_cli  # noqa: E402 - needs torch
 from nprep.imagenet.__main__ import entry  # noqa: E402
-from nprep.imagenet.checkpoints import load_checkpoint  # noqa: E402
-from nprep.imagenet.engines import Outcome, Task, execute  # noqa: E402
-from nprep.imagenet.ledger import Ledger  # noqa: E402
+from nprep.imagenet.study.engines import Outcome, Task, execute  # noqa: E402
+from nprep.imagenet.study.ledger import Ledger  # noqa: E402
+from nprep.imagenet.training.checkpoints import load_checkpoint  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from nprep.errors import InvalidSpecError
-from nprep.imagenet import costs
-from nprep.imagenet.space import MobileSpace
+from nprep.spaces.proxyless import costs
+from nprep.spaces.proxyless.space import MobileSpace
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from nprep.imagenet import cell_network  # noqa: E402 - needs torch
-from nprep.imagenet.cell_network import CellNetwork, vertex_channels  # noqa: E402
-from nprep.imagenet.mobile import MobileNetwork, count_flops, count_parameters  # noqa: E402
+from nprep.imagenet.networks import cell_network  # noqa: E402 - needs torch
+from nprep.imagenet.networks.cell_network import CellNetwork, vertex_channels  # noqa: E402
+from nprep.imagenet.networks.mobile import MobileNetwork, count_flops, count_parameters  # noqa: E402
 
 FULL = MobileSpace()
 SMALL = MobileSpace(num_classes=10, image_size=32, width=0.25, depth=2, stem_stride=1)

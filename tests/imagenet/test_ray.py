@@ -11,11 +11,11 @@ pytest.importorskip("torchvision", reason="torchvision is not installed")
 pytest.importorskip("ray", reason="ray is not installed")
 
 from nprep.errors import SettingsError
-from nprep.imagenet.latency import Limits
-from nprep.imagenet.ledger import Ledger
-from nprep.imagenet.ray_engine import RayEngine
-from nprep.imagenet.space import MobileSpace
-from nprep.imagenet.study import Study, StudySettings
+from nprep.imagenet.networks.latency import Limits
+from nprep.imagenet.study.ledger import Ledger
+from nprep.imagenet.study.ray_engine import RayEngine
+from nprep.imagenet.study.study import Study, StudySettings
+from nprep.spaces.proxyless.space import MobileSpace
 from tests.imagenet.helpers import tiny
 
 # Ray leaves sockets and log files to the interpreter's exit, and warns of its own future.

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from nprep.imagenet.rmsprop import TensorFlowRMSprop  # noqa: E402 - needs torch
+from nprep.imagenet.training.rmsprop import TensorFlowRMSprop  # noqa: E402 - needs torch
 
 
 def test_equals_the_formulas_written_out() -> None:

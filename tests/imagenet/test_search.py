@@ -11,12 +11,7 @@ import numpy as np
 import pytest
 
 from nprep.errors import NprepError, RunFolderError, SettingsError
-from nprep.imagenet import costs
-from nprep.imagenet.budget import IMAGENET_TRAIN, IMAGENET_VAL, Stage, format_budget
-from nprep.imagenet.chains import chain_graphs, predict_chains
-from nprep.imagenet.costs import AdditiveCost
-from nprep.imagenet.engines import Outcome, Task
-from nprep.imagenet.latency import (
+from nprep.imagenet.networks.latency import (
     LatencyTableError,
     Limit,
     Limits,
@@ -24,20 +19,25 @@ from nprep.imagenet.latency import (
     make_limits,
     save_latency,
 )
-from nprep.imagenet.ledger import Ledger
-from nprep.imagenet.ranking import (
+from nprep.imagenet.study.budget import IMAGENET_TRAIN, IMAGENET_VAL, Stage, format_budget
+from nprep.imagenet.study.chains import chain_graphs, predict_chains
+from nprep.imagenet.study.engines import Outcome, Task
+from nprep.imagenet.study.ledger import Ledger
+from nprep.imagenet.study.ranking import (
     candidate_settings,
     fit_ranker,
     kendall_tau,
     load_ranker,
     save_ranker,
 )
-from nprep.imagenet.report import Cloud, clouds, summarise, write_report
-from nprep.imagenet.space import MobileSpace
-from nprep.imagenet.strategies import METHODS
-from nprep.imagenet.study import Study, StudySettings
+from nprep.imagenet.study.report import Cloud, clouds, summarise, write_report
+from nprep.imagenet.study.strategies import METHODS
+from nprep.imagenet.study.study import Study, StudySettings
 from nprep.predictor.gcn import train
 from nprep.predictor.settings import GcnSettings
+from nprep.spaces.proxyless import costs
+from nprep.spaces.proxyless.costs import AdditiveCost
+from nprep.spaces.proxyless.space import MobileSpace
 from tests.imagenet.helpers import tiny
 
 SPACE = MobileSpace(num_classes=3, image_size=16, width=0.05, depth=2, stem_stride=1)
@@ -106,7 +106,7 @@ def run_study(
 
 @pytest.fixture(autouse=True)
 def quick_predictor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nprep.imagenet.ranking.candidate_settings", lambda blocks: SHORT)
+    monkeypatch.setattr("nprep.imagenet.study.ranking.candidate_settings", lambda blocks: SHORT)
 
 
 def test_every_method_trains_as_many(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_every_method_trains_as_many(tmp_path: Path) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any, ...]]]:
     """What a study asks for that nobody kills."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nprep.imagenet.ranking.candidate_settings", lambda blocks: SHORT)
+        patch.setattr("nprep.imagenet.study.ranking.candidate_settings", lambda blocks: SHORT)
         return run_study(tmp_path_factory.mktemp("whole"), FakeEngine())[0]
 
 

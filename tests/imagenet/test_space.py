@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nprep.errors import InvalidSpecError, SettingsError
-from nprep.imagenet.space import SKIP, MobileSpace, round_channels
+from nprep.spaces.proxyless.space import SKIP, MobileSpace, round_channels
 
 FULL = MobileSpace()
 SMALL = MobileSpace(num_classes=10, image_size=32, width=0.25, depth=2, stem_stride=1)

@@ -19,19 +19,20 @@ pytest.importorskip("torchvision", reason="torchvision is not installed")
 pytest.importorskip("PIL", reason="Pillow is not installed")
 
 from nprep.errors import NprepError, RunFolderError, SettingsError  # noqa: E402 - needs torch
-from nprep.imagenet import files, loading, sources  # noqa: E402
-from nprep.imagenet.architectures import build  # noqa: E402
-from nprep.imagenet.checkpoints import load_checkpoint  # noqa: E402
-from nprep.imagenet.loop import DivergedError, Trainer  # noqa: E402
-from nprep.imagenet.optimisers import (  # noqa: E402
+from nprep.imagenet import files  # noqa: E402
+from nprep.imagenet.data import loading, sources  # noqa: E402
+from nprep.imagenet.networks.architectures import build  # noqa: E402
+from nprep.imagenet.settings import PRESETS, preset  # noqa: E402
+from nprep.imagenet.training.checkpoints import load_checkpoint  # noqa: E402
+from nprep.imagenet.training.folder import RunFolder, StoppedError  # noqa: E402
+from nprep.imagenet.training.loop import DivergedError, Trainer  # noqa: E402
+from nprep.imagenet.training.optimisers import (  # noqa: E402
     WeightAverage,
     learning_rate,
     parameter_groups,
 )
-from nprep.imagenet.processes import Processes  # noqa: E402
-from nprep.imagenet.run_folder import RunFolder, StoppedError  # noqa: E402
-from nprep.imagenet.settings import PRESETS, preset  # noqa: E402
-from nprep.imagenet.training import run_training  # noqa: E402
+from nprep.imagenet.training.processes import Processes  # noqa: E402
+from nprep.imagenet.training.run import run_training  # noqa: E402
 from tests.imagenet.helpers import ARCH, image_folder, tiny  # noqa: E402
 
 
@@ -93,7 +94,7 @@ def test_stopped_and_resumed_gives_the_same_bits(
         run = tmp_path / f"parts{steps}"
         with monkeypatch.context() as patch:
             _StopAfter.steps = steps
-            patch.setattr("nprep.imagenet.training.RunFolder", _StopAfter)
+            patch.setattr("nprep.imagenet.training.run.RunFolder", _StopAfter)
             with pytest.raises(StoppedError, match="--resume"):
                 run_training(settings, run)
         stopped = load_checkpoint(run / "last.pt")["step"]
@@ -125,7 +126,7 @@ def test_killed_at_random_moments_gives_the_same_bits(tmp_path: Path) -> None:
     run_training(settings, tmp_path / "whole")
     # Processes of their own, out of one that has imported torch for all of them.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nprep.imagenet.loop", "torchvision.transforms.v2"])
+    context.set_forkserver_preload(["nprep.imagenet.training.loop", "torchvision.transforms.v2"])
     rng = np.random.default_rng()
     killed = 0
     run = tmp_path / "killed"
@@ -155,7 +156,7 @@ def _mtime(path: Path) -> int:
 PAIR = """
 import os, sys
 from pathlib import Path
-from nprep.imagenet.training import run_training
+from nprep.imagenet.training.run import run_training
 from tests.imagenet.helpers import tiny
 run_training(tiny(batch_size=4, **eval(sys.argv[2])), Path(sys.argv[1]))
 """

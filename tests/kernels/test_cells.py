@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nprep.kernels import cells
+from nprep.kernels.nb101 import cells
 from tests import naive, strategies
 
 CODES = {

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nprep.kernels.concurrency import schedule
+from nprep.kernels.search.concurrency import schedule
 from nprep.search.base import ReplayProtocol, trial_seed
-from nprep.search.compiled import RegularizedEvolution
+from nprep.search.baselines import RegularizedEvolution
 from nprep.search.registry import make_method
 from tests.synthetic import synthetic_view
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 
-from nprep.kernels import encode
+from nprep.kernels.nb101 import encode
 from tests import naive, strategies
 
 

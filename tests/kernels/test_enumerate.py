@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nprep.kernels.cells import key_batch, prune_batch
-from nprep.kernels.enumerate import enumerate_cells
+from nprep.kernels.nb101.cells import key_batch, prune_batch
+from nprep.kernels.nb101.enumerate import enumerate_cells
 from tests import naive
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nprep.kernels.gcn_gather import gather_half, gather_kept, gather_means, gather_states
+from nprep.kernels.graphs.gather import gather_half, gather_kept, gather_means, gather_states
 
 Lists = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
 

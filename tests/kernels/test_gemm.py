@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nprep.kernels.gemm import gemm, gemm_tn, transpose
+from nprep.kernels.numeric.gemm import gemm, gemm_tn, transpose
 
 sizes = st.integers(1, 70)
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nprep.kernels.cuda_device import to_bfloat16
-from nprep.kernels.gemm_bfloat16 import AVAILABLE, gemm_bfloat16, pair_columns, pair_rows
+from nprep.kernels.cuda.device import to_bfloat16
+from nprep.kernels.numeric.gemm_bfloat16 import AVAILABLE, gemm_bfloat16, pair_columns, pair_rows
 
 
 def rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:

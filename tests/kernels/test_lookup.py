@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nprep.kernels.lookup import KeyIndex, find_key
+from nprep.kernels.numeric.lookup import KeyIndex, find_key
 
 WORDS = st.integers(1, 2**64 - 1)
 # Low bits decide the slot: few of them, to make chains and wrap around the end.

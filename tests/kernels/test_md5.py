@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nprep.kernels import md5
+from nprep.kernels.nb101 import md5
 from tests import naive, strategies
 
 

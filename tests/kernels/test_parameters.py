@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 
-from nprep.kernels import parameters
+from nprep.kernels.nb101 import parameters
 from tests import naive, strategies
 
 

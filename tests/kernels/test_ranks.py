@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nprep.kernels.ranks import count_inversions
-from nprep.replay.agreement import (
+from nprep.kernels.numeric.ranks import count_inversions
+from nprep.quality.agreement import (
     agreement,
     average_ranks,
     kendall_tau,

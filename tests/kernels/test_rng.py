@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nprep.kernels import rng
-from nprep.kernels._jit import kernel
+from nprep.kernels.jit import kernel
+from nprep.kernels.numeric import rng
 from tests import naive
 
 

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from nprep.kernels import cells, rng, sample
+from nprep.kernels.nb101 import cells, sample
+from nprep.kernels.numeric import rng
 from tests import naive
 
 SEVEN = 7

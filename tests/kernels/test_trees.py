@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nprep.kernels.trees import MAX_THRESHOLDS, TreeEnsemble, tree_depths
+from nprep.kernels.numeric.trees import MAX_THRESHOLDS, TreeEnsemble, tree_depths
 
 
 def random_ensemble(seed: int, trees: int, features: int, splits: int) -> TreeEnsemble:
@@ -134,7 +134,7 @@ def test_wrong_width_is_refused() -> None:
 
 def test_conversion_predicts_as_scikit_learn() -> None:
     ensemble = pytest.importorskip("sklearn.ensemble", reason="scikit-learn is not installed")
-    boosting = pytest.importorskip("nprep.data.boosting")
+    boosting = pytest.importorskip("nprep.data.fit.boosting")
     rng = np.random.default_rng(0)
     batch = rng.integers(0, 9, (3000, 5)).astype(np.float32)
     batch[:, 3] = rng.normal(size=3000)

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nprep._cli import run as run_command
+from nprep._console import run as run_command
 from nprep.errors import NprepError, RunFolderError, SettingsError
 from nprep.plot.cli import best_for_regret, chosen, main
-from nprep.replay.curves import curve_rows, curves_of, to_csv
-from nprep.replay.figure import figure_data
-from nprep.replay.protocols import PROTOCOLS
-from nprep.replay.reading import check_comparable, labels_of, read_run
-from nprep.replay.series import Series, read_series, series_of
+from nprep.plot.figure import figure_data
+from nprep.results.curves import curve_rows, curves_of, to_csv
+from nprep.results.reading import check_comparable, labels_of, read_run
+from nprep.results.series import Series, read_series, series_of
+from nprep.runs.protocols import PROTOCOLS
 from nprep.table.table import Table
 from tests.report.runs import FREE, SETTINGS, make_run, rewrite
 

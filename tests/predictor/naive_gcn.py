@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.predictor.gcn import GcnWeights
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 
 
 def matrix_of(cells: CellBatch, row: int) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 
 
 def random_cells(

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from nprep.errors import MissingDependencyError, SettingsError
-from nprep.predictor import backends
-from nprep.predictor.backend_cupy import CupyBackend
-from nprep.predictor.backends import Backend, TrainingTask, make_backend, predictions
+from nprep.predictor.backends import make as backends
+from nprep.predictor.backends.base import Backend, TrainingTask, predictions
+from nprep.predictor.backends.cupy import CupyBackend
+from nprep.predictor.backends.make import make_backend
 from nprep.predictor.gcn import GcnWeights, train
 from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.plan import SharingPlan
@@ -239,7 +240,7 @@ def test_auto_falls_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     # Installed, but of no use here.
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setitem(sys.modules, "cupy", None)
-    backends_device = sys.modules["nprep.kernels.cuda_device"]
+    backends_device = sys.modules["nprep.kernels.cuda.device"]
     backends_device.cuda_device.cache_clear()
     assert make_backend("auto").name == "numba"
     with pytest.raises(MissingDependencyError, match="needs CuPy"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nprep.kernels.rng import seed_state
+from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import GcnWeights, fit, initial_parameters
 from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.labels import LabelScale

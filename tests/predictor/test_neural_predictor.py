@@ -12,8 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from nprep.errors import SettingsError
-from nprep.predictor import backends
-from nprep.predictor.backend_cupy import CupyBackend
+from nprep.predictor.backends import make as backends
+from nprep.predictor.backends.cupy import CupyBackend
 from nprep.predictor.gcn import GcnWeights
 from nprep.predictor.settings import FAITHFUL, GcnSettings, MlpSettings
 from nprep.search import neural_predictor

@@ -12,15 +12,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from nprep.errors import SettingsError
-from nprep.kernels.gcn_plan import distinct_rows
-from nprep.kernels.rng import seed_state
+from nprep.kernels.graphs.plan import distinct_rows
+from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor import plan as plan_module
 from nprep.predictor.gcn import GcnWeights, initial_parameters
 from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.labels import LabelScale
 from nprep.predictor.plan import SharingPlan, predict
 from nprep.predictor.settings import GcnSettings
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 from tests.predictor.naive_gcn import matrix_of, predict_cell, predict_cells
 from tests.predictor.some_cells import random_cells
 

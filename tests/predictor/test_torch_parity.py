@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nprep.kernels.rng import seed_state
+from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import fit, initial_parameters
 from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.labels import LabelScale

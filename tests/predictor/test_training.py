@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from nprep.errors import SettingsError
-from nprep.kernels.gcn_float import flush_denormals, restore_mode
-from nprep.kernels.gcn_random import fill_mask
-from nprep.kernels.rng import seed_state
+from nprep.kernels.numeric.float_mode import flush_denormals, restore_mode
+from nprep.kernels.numeric.initialisation import fill_mask
+from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import fit, initial_parameters, train
 from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.labels import LabelScale
 from nprep.predictor.mlp import predict_perceptron, train_perceptron
 from nprep.predictor.plan import predict
 from nprep.predictor.settings import FAITHFUL, WIDTHS, GcnSettings, MlpSettings, width_for
-from nprep.space import encode_flat
+from nprep.spaces.nb101.cells import encode_flat
 from tests.predictor.some_cells import random_cells
 
 SMALL = GcnSettings(width=16, head=(8,), epochs=6, learning_rate=1e-3)

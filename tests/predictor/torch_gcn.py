@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from nprep.predictor.gcn import GcnWeights
-from nprep.space import CellBatch
+from nprep.spaces.nb101.cells import CellBatch
 from tests.predictor.naive_gcn import matrix_of, normalise
 
 DOUBLE = torch.float64

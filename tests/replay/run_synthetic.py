@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nprep._cli import run
+from nprep._console import run
 from nprep.replay.cli import main
 from nprep.search.base import ReplayProtocol, Trace
-from nprep.search.compiled import RandomSearch
+from nprep.search.baselines import RandomSearch
 from nprep.table.view import View
 from tests.synthetic import SyntheticSource
 

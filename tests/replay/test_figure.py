@@ -15,8 +15,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from nprep.errors import SettingsError
-from nprep.replay.curves import Curves
-from nprep.replay.figure import (
+from nprep.plot.figure import (
     SMALLEST_REGRET,
     draw,
     figure_data,
@@ -24,7 +23,8 @@ from nprep.replay.figure import (
     render,
     spread_out,
 )
-from nprep.replay.looks import looks_for
+from nprep.plot.styles import looks_for
+from nprep.results.curves import Curves
 
 
 def made_curves(name: str, test: np.ndarray, train_samples: int = 0) -> Curves:

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nprep._cli import run as run_command
+from nprep._console import run as run_command
 from nprep.errors import RunFolderError, SettingsError
 from nprep.replay import cli
 from nprep.replay.engine import blocks_of, run_replay, run_shard
 from nprep.replay.merge import merge
-from nprep.replay.settings import ReplaySettings
-from nprep.replay.shard import Shard
+from nprep.runs.settings import ReplaySettings
+from nprep.runs.shard import Shard
 from nprep.table.writer import write_table
 from tests.synthetic import SyntheticSource
 from tests.table.small import small_content

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 import nprep.replay.engine
 from nprep import replay
+from nprep.api import Result
 from nprep.errors import MissingDependencyError, RunFolderError, SettingsError, TableError
-from nprep.notebook import Result
-from nprep.replay.series import read_series
+from nprep.results.series import read_series
 from nprep.search.base import ReplayProtocol, SearcherMethod, Trace
-from nprep.search.compiled import RandomSearch
+from nprep.search.baselines import RandomSearch
 from nprep.search.regressor import RegressorSearch
 from nprep.table.view import View
 from nprep.table.writer import write_table
@@ -81,7 +81,7 @@ def result() -> Result:
 
 def test_the_package_is_a_function_and_a_package() -> None:
     assert callable(replay)
-    assert replay.run.__doc__ == nprep.notebook.run.__doc__
+    assert replay.run.__doc__ == nprep.api.run.__doc__
     assert nprep.replay.engine.run_replay
     assert list(inspect.signature(replay).parameters)[:3] == ["trials", "methods", "table"]
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
@@ -89,7 +89,7 @@ def test_the_package_is_a_function_and_a_package() -> None:
     # Neither the command line nor workers pay for what notebooks use.
     script = (
         "import sys, nprep.replay, nprep.replay.__main__; "
-        "sys.exit(any(m in sys.modules for m in ('pandas', 'matplotlib', 'nprep.notebook')))"
+        "sys.exit(any(m in sys.modules for m in ('pandas', 'matplotlib', 'nprep.api')))"
     )
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
 

@@ -20,7 +20,7 @@ from nprep.errors import MissingDependencyError, NprepError, SettingsError
 from nprep.replay import ray_engine
 from nprep.replay.engine import blocks_of, run_replay
 from nprep.replay.ray_engine import RayEngine
-from nprep.replay.settings import ReplaySettings
+from nprep.runs.settings import ReplaySettings
 from tests.synthetic import SyntheticSource
 
 # Ray leaves sockets and log files to the interpreter's exit, and warns of its own future.

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from nprep.errors import SettingsError
-from nprep.replay.curves import curves_of
 from nprep.replay.engine import run_replay
-from nprep.replay.folder import Block, Results, read_block, write_block
-from nprep.replay.settings import ReplaySettings
+from nprep.results.curves import curves_of
+from nprep.runs.folder import Block, Results, read_block, write_block
+from nprep.runs.settings import ReplaySettings
 from nprep.search.base import ReplayProtocol, Trace, trial_seed
 from nprep.search.registry import make_method
 from nprep.table.view import View

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nprep.errors import SettingsError
-from nprep.replay import clock
-from nprep.replay.clock import (
+from nprep.replay.engine import run_replay
+from nprep.results import clock
+from nprep.results.clock import (
     Steps,
     all_by_training_time,
     by_time,
@@ -23,13 +24,12 @@ from nprep.replay.clock import (
     time_grid,
     timeline,
 )
-from nprep.replay.curves import Curves, curves_of
-from nprep.replay.engine import run_replay
-from nprep.replay.folder import Results
-from nprep.replay.settings import ReplaySettings
-from nprep.replay.text import format_days, to_text
+from nprep.results.curves import Curves, curves_of
+from nprep.results.text import format_days, to_text
+from nprep.runs.folder import Results
+from nprep.runs.settings import ReplaySettings
 from nprep.search.base import ReplayProtocol, trial_seed
-from nprep.search.compiled import RandomSearch, RegularizedEvolution
+from nprep.search.baselines import RandomSearch, RegularizedEvolution
 from nprep.table.view import View
 from tests.synthetic import SyntheticSource, synthetic_view
 

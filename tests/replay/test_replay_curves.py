@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nprep.replay.curves import (
+from nprep.results.curves import (
     CSV_COLUMNS,
     KEY_SAMPLES,
     Curves,
@@ -20,19 +20,19 @@ from nprep.replay.curves import (
     sample_grid,
     to_csv,
 )
-from nprep.replay.folder import Results
-from nprep.replay.settings import ReplaySettings
-from nprep.replay.statistics import (
+from nprep.results.statistics import (
     bootstrap_means,
     first_reached,
     interval,
     speedup_at_cost,
     speedups_at_targets,
 )
-from nprep.replay.summary import summarize
-from nprep.replay.text import to_text
+from nprep.results.summary import summarize
+from nprep.results.text import to_text
+from nprep.runs.folder import Results
+from nprep.runs.settings import ReplaySettings
 from nprep.search.base import ReplayProtocol, Trace, trial_seed
-from nprep.search.compiled import Oracle, RandomSearch
+from nprep.search.baselines import Oracle, RandomSearch
 from tests.synthetic import synthetic_view
 
 VIEW = synthetic_view()

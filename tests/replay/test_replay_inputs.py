@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nprep._cli import run
+from nprep._console import run
 from nprep.replay import cli
-from nprep.replay.settings import ViewSource
+from nprep.runs.settings import ViewSource
 from nprep.table.view import View
 from nprep.table.writer import write_table
 from tests.synthetic import SyntheticSource

@@ -12,10 +12,11 @@ import pytest
 
 from nprep.errors import SettingsError
 from nprep.replay.cli import main
-from nprep.replay.curves import curves_of
 from nprep.replay.engine import run_replay
-from nprep.replay.folder import Results
-from nprep.replay.protocols import (
+from nprep.results.curves import curves_of
+from nprep.results.summary import best_of
+from nprep.runs.folder import Results
+from nprep.runs.protocols import (
     CONFIDENCE,
     PROTOCOLS,
     differences,
@@ -24,10 +25,9 @@ from nprep.replay.protocols import (
     protocol_named,
     with_rules,
 )
-from nprep.replay.settings import ReplaySettings
-from nprep.replay.summary import best_of
+from nprep.runs.settings import ReplaySettings
 from nprep.search.base import Evaluator, ReplayProtocol, trial_seed
-from nprep.search.compiled import RandomSearch, RegularizedEvolution
+from nprep.search.baselines import RandomSearch, RegularizedEvolution
 from nprep.search.registry import make_method
 from tests.synthetic import SyntheticSource, synthetic_view
 
@@ -192,7 +192,7 @@ def test_regret_is_the_distance_to_the_best_cell(
     assert best["validation"] == pytest.approx(
         100 * max(np.nanmean(VIEW.validation[i]) for i in range(len(VIEW))), abs=1e-5
     )
-    from nprep.replay.text import to_text
+    from nprep.results.text import to_text
 
     text = to_text(replay.summary)
     assert "test regret (%) after" in text

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nprep._cli import run
+from nprep._console import run
 from nprep.errors import RunFolderError
-from nprep.kernels.noise import draw_repeat
-from nprep.replay import quality
-from nprep.replay.agreement import kendall_tau
-from nprep.replay.predictor_quality import (
+from nprep.kernels.search.noise import draw_repeat
+from nprep.quality import cli as quality
+from nprep.quality.agreement import kendall_tau
+from nprep.quality.experiment import (
     Predictions,
     QualitySettings,
     measure_split,

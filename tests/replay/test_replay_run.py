@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from nprep.errors import NprepError, RunFolderError
 from nprep.replay.cli import main
 from nprep.replay.engine import Replay, blocks_of, run_replay
-from nprep.replay.folder import locked, read_block
-from nprep.replay.settings import ReplaySettings
+from nprep.runs.folder import locked, read_block
+from nprep.runs.settings import ReplaySettings
 from nprep.table.view import View
 from tests.synthetic import SyntheticSource, synthetic_view
 

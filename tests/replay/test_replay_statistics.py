@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nprep.replay.comparisons import (
+from nprep.results.comparisons import (
     mean_of,
     mean_regret,
     median_of,
@@ -17,9 +17,8 @@ from nprep.replay.comparisons import (
     probability_of_better,
     trials_needed,
 )
-from nprep.replay.curves import Curves
-from nprep.replay.settings import ReplaySettings
-from nprep.replay.statistics import (
+from nprep.results.curves import Curves
+from nprep.results.statistics import (
     _ratio_interval,
     bootstrap_means,
     bootstrap_weights,
@@ -28,8 +27,9 @@ from nprep.replay.statistics import (
     speedup_at_cost,
     speedups_at_targets,
 )
-from nprep.replay.summary import compare, summarize
-from nprep.replay.text import to_text
+from nprep.results.summary import compare, summarize
+from nprep.results.text import to_text
+from nprep.runs.settings import ReplaySettings
 
 scores = st.lists(st.integers(0, 6), min_size=1, max_size=12)
 

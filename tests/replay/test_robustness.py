@@ -21,12 +21,12 @@ import pytest
 
 from nprep.errors import NprepError, RunFolderError
 from nprep.replay.engine import blocks_of, run_replay
-from nprep.replay.folder import SUMS, read_block, read_output
-from nprep.replay.reading import read_run
-from nprep.replay.settings import ReplaySettings, TableSource
 from nprep.replay.workers import MAX_RETRIES, load_view
+from nprep.results.reading import read_run
+from nprep.runs.folder import SUMS, read_block, read_output
+from nprep.runs.settings import ReplaySettings, TableSource
 from nprep.search.base import ReplayProtocol, Trace, trial_seed
-from nprep.search.compiled import RandomSearch
+from nprep.search.baselines import RandomSearch
 from nprep.table.table import Table
 from nprep.table.view import View
 from nprep.table.writer import write_table

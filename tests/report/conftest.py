@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nprep.replay.predictor_quality import KINDS, Predictions, QualitySettings, run_quality
-from nprep.replay.settings import TableSource
+from nprep.quality.experiment import KINDS, Predictions, QualitySettings, run_quality
 from nprep.report.cli import main
+from nprep.runs.settings import TableSource
 from tests.report.runs import make_run, make_table
 
 

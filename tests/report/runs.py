@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from nprep.replay.engine import run_replay
-from nprep.replay.folder import SUMS, write_sums
-from nprep.replay.settings import ReplaySettings, TableSource
+from nprep.runs.folder import SUMS, write_sums
+from nprep.runs.settings import ReplaySettings, TableSource
 from nprep.search.base import ReplayProtocol
 from nprep.table.schema import Metric
 from nprep.table.writer import write_table

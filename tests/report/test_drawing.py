@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nprep.report.drawing import describe, draw_cell, lay_out, layers_of
-from nprep.space import specs_from_cells
-from nprep.spec import Spec
+from nprep.spaces.nb101.cells import specs_from_cells
+from nprep.spaces.nb101.spec import Spec
 from tests.synthetic import synthetic_cells
 
 CELLS, _ = synthetic_cells(1500, seed=3)

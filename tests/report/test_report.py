@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from nprep._cli import run as run_command
-from nprep.replay.predictor_quality import PARTS
-from nprep.replay.reading import read_run
+from nprep._console import run as run_command
+from nprep.quality.experiment import PARTS
 from nprep.report import tables
 from nprep.report.cli import main
 from nprep.report.html import Table, text
@@ -23,6 +22,7 @@ from nprep.report.predictor_sections import agreement_rows
 from nprep.report.refit import Predictions
 from nprep.report.sections import clock_targets, groups
 from nprep.report.tables import part_words
+from nprep.results.reading import read_run
 from tests.report.runs import FREE, make_run, rewrite
 
 _VOID = {"meta", "link", "img", "source", "br", "hr"}
@@ -257,7 +257,7 @@ def test_damaged_trials_are_named(run_folder: Path, tmp_path: Path) -> None:
         ("{run} --bend", "unrecognized arguments: --bend"),
         ("", "required: runs"),
         ("{quality}", "holds the quality of predictors alone"),
-        ("{unfinished}", "continue it with python -m nprep.replay.quality --resume"),
+        ("{unfinished}", "continue it with python -m nprep.quality.cli --resume"),
         ("{run} --out {run}/curves.csv/r.html", "cannot be written"),
     ],
 )

@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nprep.errors import SettingsError
-from nprep.kernels.mlp_ensemble import (
+from nprep.kernels.nb101.paths import NUM_PATHS, PATHS_UP_TO, path_encoding
+from nprep.kernels.numeric.mlp_ensemble import (
     absolute_loss,
     ensemble_outputs,
     fill_glorot,
     train_ensemble,
 )
-from nprep.kernels.paths import NUM_PATHS, PATHS_UP_TO, path_encoding
-from nprep.kernels.rng import seed_state, shuffle
+from nprep.kernels.numeric.rng import seed_state, shuffle
 from nprep.search.archive import Breeding
 from nprep.search.bananas import Bananas, PerceptronSettings, predict_errors
 from nprep.search.base import ReplayProtocol, trial_seed
-from nprep.search.compiled import RandomSearch
+from nprep.search.baselines import RandomSearch
 from tests import naive
 from tests.strategies import cells, specs
 from tests.synthetic import synthetic_view

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nprep.errors import SettingsError
-from nprep.kernels.breeding import NEIGHBOURS, neighbour
-from nprep.kernels.rng import seed_state, shuffle
-from nprep.kernels.sample import mutate_rates, random_spec
+from nprep.kernels.nb101.sample import mutate_rates, random_spec
+from nprep.kernels.numeric.rng import seed_state, shuffle
+from nprep.kernels.search.breeding import NEIGHBOURS, neighbour
 from nprep.search.archive import Archive, Breeding
 from nprep.search.base import (
     SEARCH_STREAM,
@@ -21,7 +21,7 @@ from nprep.search.base import (
     trial_seed,
 )
 from nprep.search.local_search import LocalSearch
-from nprep.space import CellBatch, find_rows
+from nprep.spaces.nb101.cells import CellBatch, find_rows
 from nprep.table.view import View
 from tests import naive
 from tests.synthetic import synthetic_view

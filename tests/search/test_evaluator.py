@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nprep.errors import SettingsError
-from nprep.kernels.noise import draw_repeat
+from nprep.kernels.search.noise import draw_repeat
 from nprep.search.base import (
     Evaluator,
     ReplayProtocol,

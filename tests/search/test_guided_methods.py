@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from nprep.errors import SettingsError
 from nprep.predictor.settings import GcnSettings
-from nprep.replay.settings import ReplaySettings
+from nprep.runs.settings import ReplaySettings
 from nprep.search.archive import Breeding
 from nprep.search.base import ReplayProtocol, Trace, trial_seed
-from nprep.search.compiled import RandomSearch
+from nprep.search.baselines import RandomSearch
 from nprep.search.ensemble import EnsemblePredictor
 from nprep.search.iterative_predictor import IterativePredictor, random_good
 from nprep.search.npenas import Npenas

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nprep.errors import NprepError, SettingsError
-from nprep.kernels.cells import VALID, spec_key
-from nprep.kernels.evolution import draw_positions, embed
-from nprep.kernels.noise import draw_repeat, noise_word
-from nprep.kernels.rng import seed_state
+from nprep.kernels.nb101.cells import VALID, spec_key
+from nprep.kernels.numeric.rng import seed_state
+from nprep.kernels.search.evolution import draw_positions, embed
+from nprep.kernels.search.noise import draw_repeat, noise_word
 from nprep.search.base import (
     Evaluator,
     ReplayProtocol,
@@ -23,7 +23,7 @@ from nprep.search.base import (
     stream,
     trial_seed,
 )
-from nprep.search.compiled import Oracle, RandomSearch, RegularizedEvolution, space_of
+from nprep.search.baselines import Oracle, RandomSearch, RegularizedEvolution, space_of
 from nprep.search.registry import make_method
 from tests.synthetic import synthetic_view
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from nprep.space import (
+from nprep.spaces.nb101.cells import (
     build_index,
     cell_keys,
     module_hashes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nprep.space import module_hashes, trainable_parameters
+from nprep.spaces.nb101.cells import module_hashes, trainable_parameters
 from nprep.table.schema import Content, Metric, Provenance
 from tests.synthetic import synthetic_cells
 

@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from nprep._cli import run
+from nprep._console import run
 from nprep.errors import TableError
-from nprep.space import adjacency_matrices, format_hashes
+from nprep.spaces.nb101.cells import adjacency_matrices, format_hashes
 from nprep.table.cli import main
 from nprep.table.schema import BUDGETS
 from nprep.table.sources import nasbench_pickle, neuralpredictor

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from nprep.errors import TableError
-from nprep.space import CellBatch, cell_keys, trainable_parameters
-from nprep.table._draws import IMAGES
-from nprep.table.completion import Completion, cell_seeds, split_failures
-from nprep.table.features import structure_features
+from nprep.model.completion import Completion, cell_seeds, split_failures
+from nprep.model.draws import IMAGES
+from nprep.spaces.nb101.cells import CellBatch, cell_keys, trainable_parameters
+from nprep.spaces.nb101.features import structure_features
 from tests.synthetic import synthetic_cells
 
 CELLS = 600

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nprep._cli import run
+from nprep._console import run
 from nprep.errors import TableError
-from nprep.space import module_hashes, trainable_parameters
-from nprep.table._draws import IMAGES
+from nprep.model.draws import IMAGES
+from nprep.quality.redraw import redraw
+from nprep.spaces.nb101.cells import module_hashes, trainable_parameters
 from nprep.table.cli import main
-from nprep.table.redraw import redraw
 from nprep.table.schema import Content, Provenance
 from nprep.table.sources._complete import (
     FINAL,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nprep._cli import run
+from nprep._console import run
 from nprep.table.cli import main
 from nprep.table.sources import download
 from nprep.table.sources.download import DATASETS, Dataset, DownloadError, fetch

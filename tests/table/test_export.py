@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nprep._cli import run
+from nprep._console import run
 from nprep.errors import MissingDependencyError, SettingsError
-from nprep.space import format_hashes
+from nprep.spaces.nb101.cells import format_hashes
 from nprep.table.cli import main
 from nprep.table.export import Condition, select_rows, to_npz, to_numpy, to_parquet
 from nprep.table.schema import BUDGETS, Provenance

@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nprep.space import CellBatch, Spec, cells_from_specs, specs_from_cells, trainable_parameters
-from nprep.table.features import FEATURE_NAMES, structure_features
+from nprep.spaces.nb101.cells import (
+    CellBatch,
+    Spec,
+    cells_from_specs,
+    specs_from_cells,
+    trainable_parameters,
+)
+from nprep.spaces.nb101.features import FEATURE_NAMES, structure_features
 from tests.synthetic import synthetic_cells
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nprep.errors import TableError
-from nprep.kernels.nasbench_record import BAD_CHECKSUM, DECODED, UNDECIDED, decode_records
+from nprep.kernels.nb101.record import BAD_CHECKSUM, DECODED, UNDECIDED, decode_records
 from nprep.table.schema import BUDGETS
 from nprep.table.sources import nasbench
 from nprep.table.sources._nasbench_record import (
@@ -169,7 +169,7 @@ def test_an_isomorphic_matrix_with_its_own_parameters_is_accepted(tmp_path: Path
 
 def swap_two_vertices(space: Space, row: int) -> tuple[str, str, int] | None:
     """The cell with two neighbouring vertices swapped, if they have no edge between them."""
-    from nprep.space import Spec, specs_from_cells
+    from nprep.spaces.nb101.cells import Spec, specs_from_cells
 
     spec = specs_from_cells(space.cells.take(np.array([row])))[0]
     for v in range(1, spec.num_vertices - 2):
@@ -559,7 +559,7 @@ def test_of_two_errors_the_first_in_the_file_is_reported(tmp_path: Path) -> None
 
 
 def build(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    from nprep._cli import run
+    from nprep._console import run
     from nprep.table.cli import main
 
     status = run(main, ["build", "--source", "nasbench", *arguments])

@@ -19,19 +19,8 @@ import pytest
 
 import nprep
 from nprep.errors import TableError
-from nprep.space import CellBatch, trainable_parameters
-from nprep.table import cli, default, writer
-from nprep.table.completion import Completion
-from nprep.table.schema import Content, Provenance
-from nprep.table.sources import surrogate
-from nprep.table.surrogate_draws import (
-    draw_failures,
-    draw_residuals,
-    standardise,
-    structured_field,
-)
-from nprep.table.surrogate_features import SURROGATE_FEATURE_NAMES, surrogate_features
-from nprep.table.surrogate_model import (
+from nprep.model.completion import Completion
+from nprep.model.surrogate import (
     CEILING,
     LOWEST,
     SMALL,
@@ -40,6 +29,17 @@ from nprep.table.surrogate_model import (
     shipped_weights,
     to_scale,
 )
+from nprep.model.surrogate_draws import (
+    draw_failures,
+    draw_residuals,
+    standardise,
+    structured_field,
+)
+from nprep.model.surrogate_features import SURROGATE_FEATURE_NAMES, surrogate_features
+from nprep.spaces.nb101.cells import CellBatch, trainable_parameters
+from nprep.table import cli, default, writer
+from nprep.table.schema import Content, Provenance
+from nprep.table.sources import surrogate
 from nprep.table.table import Table
 from tests.synthetic import synthetic_cells
 from tests.table.naive_surrogate_features import naive_features

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nprep._cli import run
+from nprep._console import run
 from nprep.table.cli import COMMANDS, main
 from nprep.table.sources import SOURCES
 from nprep.table.writer import write_table

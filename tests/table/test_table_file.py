@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nprep.errors import TableError
-from nprep.space import cell_keys
+from nprep.spaces.nb101.cells import cell_keys
 from nprep.table._seal import seal
 from nprep.table.cli import main
 from nprep.table.schema import Content, Metric

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nprep.errors import InvalidSpecError, MissingValueError, SettingsError, TableError
-from nprep.space import CellBatch, Spec, format_hashes, specs_from_cells
+from nprep.spaces.nb101.cells import CellBatch, Spec, format_hashes, specs_from_cells
 from nprep.table.clock import Clock
 from nprep.table.schema import Content
 from nprep.table.table import Table, sample_repeats

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nprep.errors import TableError
-from nprep.kernels.crc32c import crc32c, masked_crc32c
-from nprep.table.tfrecord import MAX_PAYLOAD_BYTES, read_chunks
+from nprep.kernels.numeric.crc32c import crc32c, masked_crc32c
+from nprep.table.sources.tfrecord import MAX_PAYLOAD_BYTES, read_chunks
 from tests import tfrecord_writer as writer
 
 

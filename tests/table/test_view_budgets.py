@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nprep.errors import SettingsError
-from nprep.replay.settings import is_timed, view_digest
+from nprep.runs.settings import is_timed, view_digest
 from nprep.table.schema import BUDGETS, Metric, Provenance
 from nprep.table.table import Table
 from nprep.table.view import View

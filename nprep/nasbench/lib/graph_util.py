@@ -1,7 +1,8 @@
 """Labelled graphs of any size: the module hash, isomorphism and what enumeration needs.
 
-Graphs of the space are faster in :mod:`nprep.space`. Matrices may be lists or arrays of any type of
-number: the hash sees Python integers only, where the official one depends on the type.
+Graphs of the space are faster in :mod:`nprep.spaces.nb101.cells`. Matrices may be lists or arrays
+of any type of number: the hash sees Python integers only, where the official one depends on the
+type.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nprep.errors import MissingDependencyError
-from nprep.kernels.cells import MAX_VERTICES, UNUSED
-from nprep.kernels.md5 import module_hash_batch
+from nprep.kernels.nb101.cells import MAX_VERTICES, UNUSED
+from nprep.kernels.nb101.md5 import module_hash_batch
 from nprep.nasbench.lib.graph_util import hash_module
 
 OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3", "input", "output")

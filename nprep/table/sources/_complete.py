@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.space import CellBatch, cell_keys
-from nprep.table._draws import IMAGES
-from nprep.table.completion import Completion, cell_seeds
-from nprep.table.features import structure_features
+from nprep.model.completion import Completion, cell_seeds
+from nprep.model.draws import IMAGES
+from nprep.spaces.nb101.cells import CellBatch, cell_keys
+from nprep.spaces.nb101.features import structure_features
 from nprep.table.schema import BUDGETS, REPEATS, Metric, Provenance
 
 FINAL = BUDGETS.index(108)

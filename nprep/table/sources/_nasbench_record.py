@@ -1,6 +1,6 @@
 """One record of an official NASBench-101 file, decoded slowly and explained when it is wrong.
 
-The compiled decoder (:mod:`nprep.kernels.nasbench_record`) leaves to this module every record that
+The compiled decoder (:mod:`nprep.kernels.nb101.record`) leaves to this module every record that
 it doesn't recognise, and is tested against it.
 
 Sources: https://github.com/google-research/nasbench (api.py, model_metrics.proto);
@@ -18,7 +18,7 @@ import struct
 from dataclasses import dataclass
 from itertools import pairwise
 
-from nprep.kernels.nasbench_record import NUM_EVALUATIONS, NUM_FIELDS
+from nprep.kernels.nb101.record import NUM_EVALUATIONS, NUM_FIELDS
 
 OPERATION_CODES = {
     "conv3x3-bn-relu": 0,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels.lookup import KeyIndex
-from nprep.space import CellBatch, build_index, enumerate_space, trainable_parameters
+from nprep.kernels.numeric.lookup import KeyIndex
+from nprep.spaces.nb101.cells import CellBatch, build_index, enumerate_space, trainable_parameters
 from nprep.table.schema import BUDGETS, REPEATS, Content, Metric
 
 VIEWS = {

@@ -7,9 +7,9 @@
   dicts that the official ``get_metrics_from_hash`` returns.
 - The pickle of NASBenchAPI: a dict whose ``entries_by_arch`` keeps the official records' texts.
 
-Pickles are read by :mod:`nprep._unpickle`, which runs nothing that they name. Whatever the format,
-the cells are joined by their canonical keys, and their hashes and parameter counts are recomputed
-and compared.
+Pickles are read by :mod:`nprep.table.sources._unpickle`, which runs nothing that they name.
+Whatever the format, the cells are joined by their canonical keys, and their hashes and parameter
+counts are recomputed and compared.
 """
 
 from __future__ import annotations
@@ -25,9 +25,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep._unpickle import Inert, load_inert, to_array
 from nprep.errors import TableError
-from nprep.space import CellBatch, cell_keys, format_hashes, prune_cells, trainable_parameters
+from nprep.spaces.nb101.cells import (
+    CellBatch,
+    cell_keys,
+    format_hashes,
+    prune_cells,
+    trainable_parameters,
+)
 from nprep.table.schema import BUDGETS, CITATION, REPEATS
 from nprep.table.sources._nasbench_record import (
     RecordError,
@@ -37,6 +42,7 @@ from nprep.table.sources._nasbench_record import (
     parse_operations,
 )
 from nprep.table.sources._runs import STAGES, VALUES, Runs, Space, empty_values
+from nprep.table.sources._unpickle import Inert, load_inert, to_array
 
 HDF5_NAMES = ("hash", "num_vertices", "trainable_parameters", "adjacency", "operations", "metrics")
 _KEYS = tuple(

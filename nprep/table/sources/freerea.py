@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep._unpickle import NUMPY_NAMES, Inert, load_inert, to_array
 from nprep.errors import TableError
-from nprep.space import enumerate_space, format_hashes, trainable_parameters
+from nprep.spaces.nb101.cells import enumerate_space, format_hashes, trainable_parameters
 from nprep.table import schema
 from nprep.table.schema import SPACE_SIZE, Content
 from nprep.table.sources._complete import draw_all, measured_test_means, modelled_metrics
+from nprep.table.sources._unpickle import NUMPY_NAMES, Inert, load_inert, to_array
 
 KNOWN_SHA256 = "84bcca117040f6f499e81743baee1ffaa3865f014bc7489fb1833dc06905f55e"
 CITATION = (
@@ -125,7 +125,7 @@ def frame_columns(frame: Any) -> dict[str, NDArray[Any]]:
     """The numeric columns of a pickled pandas data frame, without pandas.
 
     Args:
-        frame: From :func:`nprep._unpickle.load_inert`.
+        frame: From :func:`nprep.table.sources._unpickle.load_inert`.
 
     Returns:
         Name to (N,) array.
@@ -257,7 +257,7 @@ def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Con
             },
             "completion": {
                 "file": "nprep/data/completion.npz",
-                "citation": "fitted by data/fit_completion.py",
+                "citation": "fitted by data/fit/fit_completion.py",
                 "build_seed": arguments.build_seed,
             },
         },

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import TableError
-from nprep.space import enumerate_space, trainable_parameters
-from nprep.table._draws import IMAGES
+from nprep.model.draws import IMAGES
+from nprep.spaces.nb101.cells import enumerate_space, trainable_parameters
 from nprep.table.schema import BUDGETS, CITATION, SPACE_SIZE, Content, Metric, Provenance
 from nprep.table.sources._complete import (
     FINAL,
@@ -198,7 +198,7 @@ def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Con
             },
             "completion": {
                 "file": "nprep/data/completion.npz",
-                "citation": "fitted by data/fit_completion.py",
+                "citation": "fitted by data/fit/fit_completion.py",
                 "build_seed": arguments.build_seed,
             },
         },

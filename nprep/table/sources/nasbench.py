@@ -22,21 +22,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError, TableError
-from nprep.kernels.cells import keep_mask, key_scalar
-from nprep.kernels.lookup import find_key
-from nprep.kernels.md5 import module_hash_batch
-from nprep.kernels.nasbench_record import (
+from nprep.kernels.nb101.cells import keep_mask, key_scalar
+from nprep.kernels.nb101.md5 import module_hash_batch
+from nprep.kernels.nb101.parameters import parameters_batch
+from nprep.kernels.nb101.record import (
     BAD_CHECKSUM,
     UNDECIDED,
     decode_records,
     place_runs,
 )
-from nprep.kernels.parameters import parameters_batch
+from nprep.kernels.numeric.lookup import find_key
 from nprep.table._progress import ByteProgress
 from nprep.table.schema import BUDGETS, CITATION, Content
 from nprep.table.sources._nasbench_record import Record, RecordError, decode_record
 from nprep.table.sources._runs import Runs, Space, empty_values, load_space, to_content
-from nprep.table.tfrecord import CHUNK_BYTES, Chunk, read_chunks, record_error
+from nprep.table.sources.tfrecord import CHUNK_BYTES, Chunk, read_chunks, record_error
 
 OFFICIAL_SHA256 = {
     "3d64db8180fb1b0207212f9032205064312b6907a3bbc81eabea10db2f5c7e9c": "nasbench_full.tfrecord",

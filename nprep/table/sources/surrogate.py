@@ -15,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import TableError
-from nprep.space import cell_keys, enumerate_space, trainable_parameters
-from nprep.table._draws import IMAGES
-from nprep.table.completion import Completion, Expectation, cell_seeds
-from nprep.table.features import FEATURE_NAMES
-from nprep.table.schema import BUDGETS, REPEATS, Content, Metric, Provenance
-from nprep.table.sources._complete import FINAL, Drawn, modelled_metrics
-from nprep.table.surrogate_features import surrogate_features
-from nprep.table.surrogate_model import (
+from nprep.model.completion import Completion, Expectation, cell_seeds
+from nprep.model.draws import IMAGES
+from nprep.model.surrogate import (
     Prediction,
     Surrogate,
     file_digest,
     shipped_weights,
 )
+from nprep.model.surrogate_features import surrogate_features
+from nprep.spaces.nb101.cells import cell_keys, enumerate_space, trainable_parameters
+from nprep.spaces.nb101.features import FEATURE_NAMES
+from nprep.table.schema import BUDGETS, REPEATS, Content, Metric, Provenance
+from nprep.table.sources._complete import FINAL, Drawn, modelled_metrics
 
 VIEW = "surrogate"
 DESCRIPTION = (
@@ -144,14 +144,14 @@ def build_content(
             "surrogate": {
                 "file": "nprep/data/surrogate.npz",
                 "sha256": file_digest(shipped_weights()),
-                "citation": "fitted surrogate of NASBench-101, by data/fit_surrogate.py",
+                "citation": "fitted surrogate of NASBench-101, by data/fit/fit_surrogate.py",
                 "measured": "nothing",
                 "build_seed": build_seed,
             },
             "completion": {
                 "file": "nprep/data/completion.npz",
                 "sha256": file_digest(shipped_weights("completion.npz")),
-                "citation": "fitted by data/fit_completion.py",
+                "citation": "fitted by data/fit/fit_completion.py",
                 "build_seed": build_seed,
             },
         },

@@ -1,0 +1,191 @@
+"""Compares measured cells with the completion model's draws of them, left out of the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nprep.model.completion import Completion, Expectation, cell_seeds
+from nprep.model.draws import IMAGES
+
+Floats = NDArray[np.float64]
+
+BOUNDS = (0.0, 0.86, 0.90, 0.91, 0.92, 0.93, 0.935, 1.0)
+ABOVE = (0.90, 0.92, 0.93)
+_DRAWS = 20
+
+
+def _ranks(values: Floats) -> Floats:
+    """Ranks from 0, ties averaged."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    ranks: Floats = (ends - (counts + 1) / 2.0)[inverse]
+    return ranks
+
+
+def spearman(a: Floats, b: Floats) -> float:
+    """Spearman's rank correlation."""
+    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
+
+
+def _describe(validation: Floats, test: Floats) -> dict[str, float]:
+    """What decides a search: one repeat's validation against the mean test accuracy."""
+    gap = validation - test[:, None]
+    top = np.quantile(gap, [0.001, 0.01, 0.99, 0.999])
+    return {
+        "spearman": float(np.mean([spearman(column, test) for column in validation.T])),
+        "mean": float(gap.mean()),
+        "sd": float(gap.std()),
+        "within_sd": float(np.sqrt(validation.var(axis=1, ddof=1).mean())),
+        "mean_of_repeats_sd": float(gap.mean(axis=1).std()),
+        **{f"q{name}": float(v) for name, v in zip(("001", "01", "99", "999"), top, strict=True)},
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _sd(values: Iterable[float]) -> float:
+    return float(np.std(list(values)))
+
+
+def _explained(target: Floats, predicted: Floats) -> dict[str, float]:
+    left = target - predicted
+    return {
+        "r2": float(1 - (left**2).mean() / target.var()),
+        "bias": float(left.mean()),
+        "sd": float(left.std()),
+    }
+
+
+def _selected(validation: Floats, test: Floats, shares: tuple[int, ...], rng: Any) -> list[float]:
+    """Mean test accuracy of the cells with the best single runs, over random repeats."""
+    sums = np.zeros(len(shares))
+    for _ in range(50):
+        seen = validation[np.arange(len(test)), rng.integers(3, size=len(test))]
+        order = np.argsort(-seen)
+        sums += [test[order[:share]].mean() for share in shares]
+    means: list[float] = (sums / 50).tolist()
+    return means
+
+
+def judge(
+    model: Completion,
+    triple_keys: NDArray[np.uint64],
+    triples: Expectation,
+    validation: Floats,
+    test: Floats,
+    best_keys: NDArray[np.uint64],
+    bests: Expectation,
+    best: Floats,
+) -> dict[str, Any]:
+    """Statistics by region, measured and modelled.
+
+    Args:
+        model: Whose noise is drawn.
+        triple_keys: (N,) keys of cells with three measured runs.
+        triples: What a fit without them expects of them.
+        validation: (N, 3) measured.
+        test: (N, 3) measured.
+        best_keys: (M,) keys of cells whose best run is measured.
+        bests: What a fit without them expects of them.
+        best: (M,) measured.
+    """
+    total = np.rint(test.sum(axis=1) * IMAGES).astype(np.int64)
+    best_total = np.rint(bests.level * 3 * IMAGES).astype(np.int64)
+    unknown, best_unknown = np.full(len(total), -1), np.full(len(best), -1)
+    drawn, drawn_test, drawn_best = [], [], []
+    for seed in range(_DRAWS):
+        seeds = cell_seeds(triple_keys, seed)
+        images, test_images = model.draw(triples, total, unknown, seeds)
+        drawn.append(images / IMAGES)
+        drawn_test.append(test_images / IMAGES)
+        seeds = cell_seeds(best_keys, seed)
+        drawn_best.append(model.draw(bests, best_total, best_unknown, seeds)[0].max(1) / IMAGES)
+    level, best_level = triples.level, bests.level
+    expected_best = np.mean(drawn_best, axis=0)
+    out: dict[str, Any] = {"triples": [], "bests": [], "draws": _DRAWS}
+    spans = [*pairwise(BOUNDS), *((bound, 1.0) for bound in ABOVE)]
+    for low, high in spans:
+        a = (level >= low) & (level < high)
+        b = (best_level >= low) & (best_level < high)
+        modelled = [_describe(v[a], level[a]) for v in drawn]
+        deviation = validation[a] - validation[a].mean(axis=1, keepdims=True)
+        test_deviation = test[a] - test[a].mean(axis=1, keepdims=True)
+        modelled_runs = np.concatenate([(v - v.mean(axis=1, keepdims=True))[a] for v in drawn])
+        modelled_tests = np.concatenate(
+            [(v - v.mean(axis=1, keepdims=True))[a] for v in drawn_test]
+        )
+        out["triples"].append(
+            {
+                "from": low,
+                "to": high,
+                "cells": int(a.sum()),
+                "fit": _explained(
+                    validation[a].mean(axis=1) - level[a], (triples.validation - level)[a]
+                ),
+                "measured": _describe(validation[a], level[a])
+                | {"same_run": float(np.corrcoef(deviation.ravel(), test_deviation.ravel())[0, 1])},
+                "modelled": {
+                    name: float(np.mean([m[name] for m in modelled])) for name in modelled[0]
+                }
+                | {
+                    "same_run": float(
+                        np.corrcoef(modelled_runs.ravel(), modelled_tests.ravel())[0, 1]
+                    )
+                },
+            }
+        )
+        gap = best[b] - best_level[b]
+        modelled_gap = np.concatenate([(v - best_level)[b] for v in drawn_best])
+        quantiles = [0.01, 0.5, 0.99]
+        out["bests"].append(
+            {
+                "from": low,
+                "to": high,
+                "cells": int(b.sum()),
+                "fit": _explained(gap, (expected_best - best_level)[b]),
+                "measured": {
+                    "spearman": spearman(best[b], best_level[b]),
+                    "mean": float(gap.mean()),
+                    "sd": float(gap.std()),
+                    "quantiles": np.quantile(gap, quantiles).tolist(),
+                },
+                "modelled": {
+                    "spearman": float(np.mean([spearman(v[b], best_level[b]) for v in drawn_best])),
+                    "mean": float(modelled_gap.mean()),
+                    "sd": float(modelled_gap.std()),
+                    "quantiles": np.quantile(modelled_gap, quantiles).tolist(),
+                },
+            }
+        )
+    shares = (1, 10, 50, 200)
+    rng = np.random.default_rng(0)
+    picks = [_selected(v, level, shares, rng) for v in drawn]
+    best_picks = [
+        [float(best_level[np.argsort(-v)[:share]].mean()) for share in shares] for v in drawn_best
+    ]
+    out["selection"] = {
+        "cells": list(shares),
+        "triples_measured": _selected(validation, level, shares, rng),
+        "triples_modelled": np.mean(picks, axis=0).tolist(),
+        "triples_modelled_sd": np.std(picks, axis=0).tolist(),
+        "bests_measured": [float(best_level[np.argsort(-best)[:share]].mean()) for share in shares],
+        "bests_modelled": np.mean(best_picks, axis=0).tolist(),
+        "bests_modelled_sd": np.std(best_picks, axis=0).tolist(),
+        "highest_mean_measured": float(validation.mean(axis=1).max()),
+        "highest_mean_modelled": [
+            float(f(v.mean(axis=1).max() for v in drawn)) for f in (_mean, _sd)
+        ],
+        "highest_measured": [float(validation.max()), float(best.max())],
+        "highest_modelled": [
+            float(np.mean([v.max() for v in drawn])),
+            float(np.mean([v.max() for v in drawn_best])),
+        ],
+    }
+    return out

@@ -1,0 +1,1 @@
+"""CUDA kernels: each ``.cu`` source lies beside the Python module that launches it."""

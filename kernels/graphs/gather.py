@@ -1,0 +1,411 @@
+"""The cheap half of a GCN layer: sums over neighbours, in registers from the first to the last.
+
+Rows gather other rows by lists: ``starts`` (R + 1,) int32 gives each row's entries, ``sources``
+int32 the rows that it reads and ``weights`` float32 their weights; every row has an entry, itself.
+A layer has one set of lists along the edges (``out_``) and one against them (``in_``): the first
+reads the left halves of the rows of ``products`` (R', 2 D), the second the right halves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from nprep.kernels.jit import Integer, kernel
+from nprep.kernels.numeric.vector import LANES, ZEROS, Emitter
+
+# Columns of a wide tile; 3 vectors for each of two sums and their total fit 16 registers of 16
+# floats, and the paper's widths are multiples of 48 but for one.
+_VECTORS = 3
+_COLUMNS = _VECTORS * LANES
+
+
+def _weighted_sum(
+    emitter: Emitter, products: Any, stride: Any, lists: tuple[Any, Any, Any], row: Any, count: int
+) -> list[Any]:
+    """Emits the sum over a row's entries of ``count`` vectors from ``products`` on."""
+    builder = emitter.builder
+    starts, sources, weights = lists
+    pointer = emitter.at(starts, row)
+    begin = emitter.load_index(pointer)
+    end = emitter.load_index(emitter.at(pointer, emitter.integer(1)))
+
+    def body(entry: Any, sums: list[Any]) -> list[Any]:
+        source = emitter.load_index(emitter.at(sources, entry))
+        values = emitter.at(products, builder.mul(source, stride))
+        weight = emitter.spread(builder.load(emitter.at(weights, entry)))
+        return [
+            emitter.multiply_add(
+                weight, emitter.load(emitter.at(values, emitter.integer(j))), total
+            )
+            for j, total in zip(range(0, LANES * count, LANES), sums, strict=True)
+        ]
+
+    return emitter.loop(begin, end, [ZEROS] * count, body)
+
+
+def _layer_tile(vectors: int, keep: bool) -> Callable[..., None]:
+    """Builds ``scale * sum over rows of (ReLU(left + bias) + ReLU(right + bias))``, some columns.
+
+    Args:
+        vectors: Columns, in vectors of 16.
+        keep: Whether the sums of the last row are stored too.
+
+    Returns:
+        An intrinsic ``(products, stride, column, width, out_starts, out_sources, out_weights,
+        in_starts, in_sources, in_weights, bias, first, last, scale, out, out_start, sums,
+        sums_start)``, all arrays 1-D; ``column`` is added to both starts.
+    """
+
+    @intrinsic
+    def tile(
+        typing_context: Any, products: Any, stride: Any, column: Any, width: Any, out_starts: Any,
+        out_sources: Any, out_weights: Any, in_starts: Any, in_sources: Any, in_weights: Any,
+        bias: Any, first: Any, last: Any, scale: Any, out: Any, out_start: Any, sums: Any,
+        sums_start: Any,
+    ) -> Any:  # fmt: skip
+        index = types.intp
+        signature = types.void(
+            products, index, index, index, out_starts, out_sources, out_weights, in_starts,
+            in_sources, in_weights, bias, index, index, types.float32, out, index, sums, index,
+        )  # fmt: skip
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            emitter = Emitter(context, builder, signature, arguments)
+            _emit_layer(emitter, arguments, vectors, keep)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    built: Callable[..., None] = tile
+    return built
+
+
+def _emit_layer(emitter: Emitter, arguments: Any, vectors: int, keep: bool) -> None:
+    """Emits the LLVM IR of :func:`_layer_tile`."""
+    builder = emitter.builder
+    stride, column, width = arguments[1:4]
+    first, last, scale, out_start, sums_start = (arguments[k] for k in (11, 12, 13, 15, 17))
+    left_products = emitter.at(emitter.data(0), column)
+    right_products = emitter.at(left_products, width)
+    out_lists = emitter.data(4), emitter.data(5), emitter.data(6)
+    in_lists = emitter.data(7), emitter.data(8), emitter.data(9)
+    left_bias = emitter.at(emitter.data(10), column)
+    right_bias = emitter.at(left_bias, width)
+    places = [emitter.integer(LANES * j) for j in range(vectors)]
+    sums = emitter.at(emitter.data(16), sums_start, column)
+
+    def body(row: Any, totals: list[Any]) -> list[Any]:
+        sides = []
+        for products, lists, bias, kept in (
+            (left_products, out_lists, left_bias, sums),
+            (right_products, in_lists, right_bias, emitter.at(sums, width)),
+        ):
+            values = _weighted_sum(emitter, products, stride, lists, row, vectors)
+            values = [
+                builder.fadd(value, emitter.load(emitter.at(bias, place)))
+                for value, place in zip(values, places, strict=True)
+            ]
+            if keep:
+                for value, place in zip(values, places, strict=True):
+                    emitter.store(value, emitter.at(kept, place))
+            sides.append([emitter.rectify(value) for value in values])
+        return [
+            builder.fadd(total, builder.fadd(left, right))
+            for total, left, right in zip(totals, *sides, strict=True)
+        ]
+
+    totals = emitter.loop(first, last, [ZEROS] * vectors, body)
+    out = emitter.at(emitter.data(14), out_start, column)
+    factor = emitter.spread(scale)
+    for total, place in zip(totals, places, strict=True):
+        emitter.store(builder.fmul(total, factor), emitter.at(out, place))
+
+
+def _sum_tile(vectors: int) -> Callable[..., None]:
+    """Builds the weighted sum of some columns of the rows that a row gathers.
+
+    Args:
+        vectors: Columns, in vectors of 16.
+
+    Returns:
+        An intrinsic ``(products, stride, column, starts, sources, weights, row, out, out_start)``;
+        ``column`` is added to both starts.
+    """
+
+    @intrinsic
+    def tile(
+        typing_context: Any, products: Any, stride: Any, column: Any, starts: Any, sources: Any,
+        weights: Any, row: Any, out: Any, out_start: Any,
+    ) -> Any:  # fmt: skip
+        index = types.intp
+        signature = types.void(products, index, index, starts, sources, weights, index, out, index)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            emitter = Emitter(context, builder, signature, arguments)
+            stride, column, row, out_start = (arguments[k] for k in (1, 2, 6, 8))
+            lists = emitter.data(3), emitter.data(4), emitter.data(5)
+            products = emitter.at(emitter.data(0), column)
+            sums = _weighted_sum(emitter, products, stride, lists, row, vectors)
+            out = emitter.at(emitter.data(7), out_start, column)
+            for j, total in enumerate(sums):
+                emitter.store(total, emitter.at(out, emitter.integer(LANES * j)))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    built: Callable[..., None] = tile
+    return built
+
+
+_wide_layer = _layer_tile(_VECTORS, False)
+_narrow_layer = _layer_tile(1, False)
+_wide_layer_kept = _layer_tile(_VECTORS, True)
+_narrow_layer_kept = _layer_tile(1, True)
+_wide_sum = _sum_tile(_VECTORS)
+_narrow_sum = _sum_tile(1)
+
+
+@kernel
+def _scalar_sum(
+    products: NDArray[np.float32],
+    place: Integer,
+    stride: Integer,
+    starts: NDArray[np.int32],
+    sources: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    row: Integer,
+) -> np.float32:
+    """One element of a gathered row: for widths below 16."""
+    total = np.float32(0.0)
+    for entry in range(starts[row], starts[row + 1]):
+        total += weights[entry] * products[sources[entry] * stride + place]
+    return total
+
+
+# The loops over rows are inside the kernels below: handing a dozen arrays to a function costs more
+# than a row.
+
+
+@kernel
+def gather_states(
+    products: NDArray[np.float32],
+    out_starts: NDArray[np.int32],
+    out_sources: NDArray[np.int32],
+    out_weights: NDArray[np.float32],
+    in_starts: NDArray[np.int32],
+    in_sources: NDArray[np.int32],
+    in_weights: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    first: Integer,
+    last: Integer,
+    states: NDArray[np.float32],
+) -> None:
+    """States of rows ``first`` to ``last`` of a layer: 1/2 ReLU(left) + 1/2 ReLU(right).
+
+    Args:
+        products: (R', 2 D) rows below times [W+ | W-].
+        out_starts: Lists along the edges (see the module), as the next two.
+        out_sources: Entries.
+        out_weights: Entries.
+        in_starts: Lists against the edges, as the next two.
+        in_sources: Entries.
+        in_weights: Entries.
+        bias: (2 D,), added before rectifying.
+        first: First row.
+        last: End of the rows.
+        states: (last - first, D), written.
+    """
+    half, zero = np.float32(0.5), np.float32(0.0)
+    width = states.shape[1]
+    flat, out = products.reshape(-1), states.reshape(-1)
+    for row in range(first, last):
+        place = (row - first) * width
+        j = 0
+        while j + _COLUMNS <= width:
+            _wide_layer(
+                flat, 2 * width, j, width, out_starts, out_sources, out_weights, in_starts,
+                in_sources, in_weights, bias, row, row + 1, half, out, place, out, 0,
+            )  # fmt: skip
+            j += _COLUMNS
+        while j < width and width >= LANES:
+            # The last tile may overlap the one before it; elements get the same bits again.
+            j = min(j, width - LANES)
+            _narrow_layer(
+                flat, 2 * width, j, width, out_starts, out_sources, out_weights, in_starts,
+                in_sources, in_weights, bias, row, row + 1, half, out, place, out, 0,
+            )  # fmt: skip
+            j += LANES
+        while j < width:
+            left = _scalar_sum(flat, j, 2 * width, out_starts, out_sources, out_weights, row)
+            right = _scalar_sum(flat, width + j, 2 * width, in_starts, in_sources, in_weights, row)
+            one = max(left + bias[j], zero)
+            out[place + j] = half * (one + max(right + bias[width + j], zero))
+            j += 1
+
+
+@kernel
+def gather_means(
+    products: NDArray[np.float32],
+    out_starts: NDArray[np.int32],
+    out_sources: NDArray[np.int32],
+    out_weights: NDArray[np.float32],
+    in_starts: NDArray[np.int32],
+    in_sources: NDArray[np.int32],
+    in_weights: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    cell_starts: NDArray[np.int32],
+    first: Integer,
+    last: Integer,
+    means: NDArray[np.float32],
+) -> None:
+    """Means over the nodes of cells ``first`` to ``last`` after the last layer.
+
+    Args:
+        products: As in :func:`gather_states`, as the next 7.
+        out_starts: One row per node of the cells.
+        out_sources: Entries.
+        out_weights: Entries.
+        in_starts: One row per node.
+        in_sources: Entries.
+        in_weights: Entries.
+        bias: (2 D,).
+        cell_starts: (N + 1,) first node of each cell.
+        first: First cell.
+        last: End of the cells.
+        means: (last - first, D), written.
+    """
+    zero = np.float32(0.0)
+    width = means.shape[1]
+    flat, out = products.reshape(-1), means.reshape(-1)
+    for cell in range(first, last):
+        place = (cell - first) * width
+        begin, end = cell_starts[cell], cell_starts[cell + 1]
+        share = np.float32(0.5 / (end - begin))
+        j = 0
+        while j + _COLUMNS <= width:
+            _wide_layer(
+                flat, 2 * width, j, width, out_starts, out_sources, out_weights, in_starts,
+                in_sources, in_weights, bias, begin, end, share, out, place, out, 0,
+            )  # fmt: skip
+            j += _COLUMNS
+        while j < width and width >= LANES:
+            j = min(j, width - LANES)
+            _narrow_layer(
+                flat, 2 * width, j, width, out_starts, out_sources, out_weights, in_starts,
+                in_sources, in_weights, bias, begin, end, share, out, place, out, 0,
+            )  # fmt: skip
+            j += LANES
+        while j < width:
+            total = zero
+            for row in range(begin, end):
+                left = _scalar_sum(flat, j, 2 * width, out_starts, out_sources, out_weights, row)
+                right = _scalar_sum(
+                    flat, width + j, 2 * width, in_starts, in_sources, in_weights, row
+                )
+                total += max(left + bias[j], zero) + max(right + bias[width + j], zero)
+            out[place + j] = total * share
+            j += 1
+
+
+@kernel
+def gather_kept(
+    products: NDArray[np.float32],
+    out_starts: NDArray[np.int32],
+    out_sources: NDArray[np.int32],
+    out_weights: NDArray[np.float32],
+    in_starts: NDArray[np.int32],
+    in_sources: NDArray[np.int32],
+    in_weights: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    rows: Integer,
+    states: NDArray[np.float32],
+    sums: NDArray[np.float32],
+) -> None:
+    """As :func:`gather_states` for rows 0 to ``rows``; keeps what was rectified, for training.
+
+    Args:
+        products: As in :func:`gather_states`, as the next 7.
+        out_starts: Lists along the edges.
+        out_sources: Entries.
+        out_weights: Entries.
+        in_starts: Lists against the edges.
+        in_sources: Entries.
+        in_weights: Entries.
+        bias: (2 D,).
+        rows: Number of rows.
+        states: (rows or more, D), written.
+        sums: (rows or more, 2 D), written: left and right halves before ReLU, biases added.
+    """
+    half, zero = np.float32(0.5), np.float32(0.0)
+    width = states.shape[1]
+    flat, out, kept = products.reshape(-1), states.reshape(-1), sums.reshape(-1)
+    for row in range(rows):
+        place = row * width
+        j = 0
+        while j + _COLUMNS <= width:
+            _wide_layer_kept(
+                flat, 2 * width, j, width, out_starts, out_sources, out_weights, in_starts,
+                in_sources, in_weights, bias, row, row + 1, half, out, place, kept, 2 * place,
+            )  # fmt: skip
+            j += _COLUMNS
+        while j < width and width >= LANES:
+            j = min(j, width - LANES)
+            _narrow_layer_kept(
+                flat, 2 * width, j, width, out_starts, out_sources, out_weights, in_starts,
+                in_sources, in_weights, bias, row, row + 1, half, out, place, kept, 2 * place,
+            )  # fmt: skip
+            j += LANES
+        while j < width:
+            left = _scalar_sum(flat, j, 2 * width, out_starts, out_sources, out_weights, row)
+            right = _scalar_sum(flat, width + j, 2 * width, in_starts, in_sources, in_weights, row)
+            left += bias[j]
+            right += bias[width + j]
+            kept[2 * place + j] = left
+            kept[2 * place + width + j] = right
+            out[place + j] = half * (max(left, zero) + max(right, zero))
+            j += 1
+
+
+@kernel
+def gather_half(
+    products: NDArray[np.float32],
+    column: Integer,
+    starts: NDArray[np.int32],
+    sources: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    rows: Integer,
+    out: NDArray[np.float32],
+) -> None:
+    """Weighted sums of half-rows: ``out[r, column : column + D]`` for rows 0 to ``rows``.
+
+    Args:
+        products: (R', 2 D).
+        column: 0 for the left halves, D for the right ones.
+        starts: Lists (see the module), as the next two.
+        sources: Entries.
+        weights: Entries.
+        rows: Number of rows.
+        out: (rows or more, 2 D), one half written.
+    """
+    stride = products.shape[1]
+    width = stride // 2
+    flat, flat_out = products.reshape(-1)[column:], out.reshape(-1)[column:]
+    for row in range(rows):
+        place = row * stride
+        j = 0
+        while j + _COLUMNS <= width:
+            _wide_sum(flat, stride, j, starts, sources, weights, row, flat_out, place)
+            j += _COLUMNS
+        while j < width and width >= LANES:
+            j = min(j, width - LANES)
+            _narrow_sum(flat, stride, j, starts, sources, weights, row, flat_out, place)
+            j += LANES
+        while j < width:
+            flat_out[place + j] = _scalar_sum(flat, j, stride, starts, sources, weights, row)
+            j += 1

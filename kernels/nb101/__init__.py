@@ -1,0 +1,1 @@
+"""Kernels that know NASBench-101 cells: keys, hashes, encodings, enumeration, sampling, records."""

@@ -1,0 +1,1 @@
+"""Kernels that know nothing but numbers: products, random numbers, hash tables, dense networks."""

@@ -1,0 +1,170 @@
+"""Measures a latency table on this device, and how well its sums match whole networks."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nprep.imagenet.networks.mobile import MobileNetwork, build_block
+from nprep.imagenet.study.ranking import kendall_tau
+from nprep.spaces.proxyless.costs import AdditiveCost
+from nprep.spaces.proxyless.space import SKIP, MobileSpace
+
+ROUNDS = 4
+
+
+def time_call(call: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """The median time of a call, milliseconds.
+
+    Args:
+        call: What to time.
+        device: Where it computes.
+        repeats: Timed calls; a third as many go before, untimed.
+    """
+    times = []
+    for number in range(repeats + max(2, repeats // 3)):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if number >= max(2, repeats // 3):
+            times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def _time_modules(
+    makers: Sequence[Callable[[], nn.Module]],
+    shapes: Sequence[tuple[int, ...]],
+    device: torch.device,
+    repeats: int,
+) -> NDArray[np.float64]:
+    """The median time of each module, milliseconds.
+
+    The calls of a module are spread over several rounds: what disturbs the machine for some
+    seconds then falls on all modules alike.
+    """
+    rounds = min(ROUNDS, repeats)
+    times = np.empty((rounds, len(makers)))
+    for row in times:
+        for column, (make, shape) in enumerate(zip(makers, shapes, strict=True)):
+            module = make().to(device).eval()
+            images = torch.randn(shape, device=device)
+            with torch.inference_mode():
+                call = partial(module, images)
+                row[column] = time_call(call, device, -(-repeats // rounds))
+    return np.median(times, axis=0)
+
+
+def measure_table(
+    space: MobileSpace, device: torch.device, batch: int, repeats: int
+) -> AdditiveCost:
+    """Times every block and choice alone.
+
+    Blocks of the same shape are timed once. Stem and head (with the classifier) are timed alone
+    too and make the fixed part.
+
+    Args:
+        space: The space.
+        device: Where.
+        batch: Images at a time.
+        repeats: Timed calls of each.
+
+    Returns:
+        The table, milliseconds for a whole batch.
+    """
+    network = MobileNetwork(space, space.known("smallest"))
+    tail = nn.Sequential(network.head, nn.AdaptiveAvgPool2d(1), nn.Flatten(), network.classifier)
+    last = space.blocks[-1]
+    makers: list[Callable[[], nn.Module]] = [lambda: network.stem, lambda: tail]
+    shapes: list[tuple[int, ...]] = [
+        (batch, 3, space.image_size, space.image_size),
+        (batch, last.out_channels, last.out_size, last.out_size),
+    ]
+    places: dict[tuple[int, int], int] = {}
+    known: dict[tuple[object, ...], int] = {}
+    for position, block in enumerate(space.blocks):
+        shape = (batch, block.in_channels, block.in_size, block.in_size)
+        for choice in block.choices:
+            if choice == SKIP:
+                continue
+            kernel, expansion = block.kernel_and_expansion(choice, position == 0)
+            key = (shape, block.out_channels, block.stride, kernel, expansion)
+            if key not in known:
+                known[key] = len(makers)
+                makers.append(partial(build_block, space, position, choice))
+                shapes.append(shape)
+            places[position, choice] = known[key]
+    times = _time_modules(makers, shapes, device, repeats)
+    table = np.where(space.allowed, 0.0, np.nan)
+    for place, number in places.items():
+        table[place] = times[number]
+    return AdditiveCost("latency", "ms", float(times[:2].sum()), table)
+
+
+def compare_with_networks(
+    space: MobileSpace,
+    cost: AdditiveCost,
+    device: torch.device,
+    batch: int,
+    repeats: int,
+    networks: int,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Times whole random networks and compares with the sums of the table.
+
+    A whole network is slower than its blocks alone, whose weights stay in the cache from call to
+    call. One factor for all networks makes up for it: it is taken from the first half of the
+    networks and judged on the others.
+
+    Args:
+        space: The space.
+        cost: The table.
+        device: Where.
+        batch: Images at a time.
+        repeats: Timed calls of each network.
+        networks: How many random networks.
+        seed: Which.
+
+    Returns:
+        The factor (mean ratio of measured to summed time), mean absolute error in percent of the
+        other networks without and with it, and Kendall's tau over all.
+    """
+    drawn = space.sample(np.random.default_rng(seed), networks)
+    shape = (batch, 3, space.image_size, space.image_size)
+    makers = [partial(MobileNetwork, space, one) for one in drawn]
+    measured = _time_modules(makers, [shape] * networks, device, repeats)
+    summed = cost.of(drawn)
+    half = networks // 2
+    factor = float((measured / summed)[: half or None].mean())
+    others = slice(half, None)
+
+    def error(predicted: NDArray[np.float64]) -> float:
+        return round(float(100 * np.abs(predicted / measured - 1)[others].mean()), 3)
+
+    return {
+        "networks": networks,
+        "mean_measured_ms": round(float(measured.mean()), 4),
+        "mean_summed_ms": round(float(summed.mean()), 4),
+        "factor": round(factor, 4),
+        "error_percent_without_factor": error(summed),
+        "error_percent": error(summed * factor),
+        "kendall_tau": round(kendall_tau(measured, summed), 4),
+    }
+
+
+def describe_device(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"

@@ -1,0 +1,1 @@
+"""A study: a search whose queries are answered by training networks."""

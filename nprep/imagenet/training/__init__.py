@@ -1,0 +1,1 @@
+"""Training one network, from settings to an exported model."""

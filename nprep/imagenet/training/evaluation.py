@@ -1,0 +1,104 @@
+"""Accuracy of a network on a set of images, each counted once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from nprep.imagenet.data.layout import DataParts
+from nprep.imagenet.data.loading import ImageSet, evaluation_keys, make_loader, refuse_unreadable
+from nprep.imagenet.data.sources import DataError, Source
+from nprep.imagenet.data.transforms import evaluation_transform
+from nprep.imagenet.settings import TrainSettings
+from nprep.imagenet.training.processes import Processes
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good a network is.
+
+    Attributes:
+        loss: Mean cross-entropy, without smoothing.
+        top1: Share of images whose class came first.
+        top5: Share of images whose class was among the first five.
+        images: How many images were looked at.
+    """
+
+    loss: float
+    top1: float
+    top5: float
+    images: int
+
+
+class Evaluator:
+    """Scores networks on one set of images, with loaders that persist."""
+
+    def __init__(self, source: Source, settings: TrainSettings, processes: Processes) -> None:
+        """Prepares the images.
+
+        Args:
+            source: The images.
+            settings: Size, batch and loaders.
+            processes: Who shares the work.
+        """
+        keys = evaluation_keys(len(source), settings.batch_size, processes.rank, processes.count)
+        images = ImageSet(source, evaluation_transform(settings), 0, settings.cache)
+        pin = processes.device.type == "cuda"
+        self._loader = make_loader(images, keys, min(settings.workers, 8), pin)
+        self._settings, self._processes = settings, processes
+
+    @torch.no_grad()
+    def score(self, model: nn.Module) -> Score:
+        """Scores a network.
+
+        Args:
+            model: The network, not wrapped for distribution; its mode is kept.
+
+        Returns:
+            The score over the images of all processes.
+
+        Raises:
+            DataError: If an image cannot be read, and none is to be skipped, or none could be.
+        """
+        training = model.training
+        model.eval()
+        device = self._processes.device
+        sums = torch.zeros(4, dtype=torch.float64, device=device)
+        for batch in self._loader:
+            refuse_unreadable(batch, self._settings.on_corrupt)
+            if not len(batch.labels):
+                continue
+            images = batch.images.to(device, non_blocking=True)
+            labels = batch.labels.to(device, non_blocking=True)
+            with precision(self._settings.amp, device):
+                logits = model(images).float()
+            best = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+            sums += torch.stack(
+                [
+                    functional.cross_entropy(logits, labels, reduction="sum").double(),
+                    best[:, 0].sum(),
+                    best.sum(),
+                    torch.tensor(len(labels), device=device),
+                ]
+            )
+        model.train(training)
+        loss, top1, top5, count = self._processes.total(sums).tolist()
+        if not count:
+            raise DataError("no validation image could be read: check the data folder")
+        return Score(loss / count, top1 / count, top5 / count, int(count))
+
+
+def precision(amp: str, device: torch.device) -> torch.autocast:
+    """The context of a forward pass."""
+    kind = torch.float16 if amp == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=kind, enabled=amp != "none")
+
+
+def test_evaluator(
+    parts: DataParts, settings: TrainSettings, processes: Processes
+) -> Evaluator | None:
+    """The evaluator of the test images, where there are any."""
+    return None if parts.test is None else Evaluator(parts.test, settings, processes)

@@ -1,0 +1,350 @@
+"""The training loop: steps, epochs, checkpoints, and going on where it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from nprep.errors import NprepError, RunFolderError, SettingsError
+from nprep.imagenet.data.layout import open_parts
+from nprep.imagenet.data.loading import (
+    Batch,
+    EpochKeys,
+    ImageSet,
+    derived_seed,
+    make_loader,
+    refuse_unreadable,
+)
+from nprep.imagenet.data.transforms import batch_mixer, training_transform
+from nprep.imagenet.networks.architectures import build
+from nprep.imagenet.settings import TrainSettings
+from nprep.imagenet.training.checkpoints import load_checkpoint, save_checkpoint
+from nprep.imagenet.training.evaluation import Evaluator, Score, precision, test_evaluator
+from nprep.imagenet.training.folder import RunFolder
+from nprep.imagenet.training.optimisers import WeightAverage, learning_rate, make_optimiser
+from nprep.imagenet.training.processes import Processes, synchronise_norms
+from nprep.imagenet.training.progress import Progress
+
+
+class DivergedError(NprepError):
+    """A training whose loss is no longer a number."""
+
+
+class Trainer:
+    """One training of one network, in one or several processes."""
+
+    def __init__(self, settings: TrainSettings, folder: RunFolder, processes: Processes) -> None:
+        """Opens the data and builds the network, its weights drawn from the seed.
+
+        Args:
+            settings: The training.
+            folder: Where it writes.
+            processes: Who takes part.
+
+        Raises:
+            NprepError: If the data or the settings are of no use.
+        """
+        self.settings, self.folder, self.processes = settings, folder, processes
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self.parts = open_parts(settings)
+        device = processes.device
+        torch.manual_seed(derived_seed(settings.seed, "weights"))
+        model = build(settings, self.parts.num_classes).to(device)
+        if settings.channels_last:
+            # Not in the type stubs of every torch release.
+            move: Any = model.to
+            model = move(memory_format=torch.channels_last)
+        if settings.sync_bn:
+            model = synchronise_norms(model, processes)
+        self.model = model.train()
+        self.average = WeightAverage(model, settings.ema) if settings.ema else None
+        self.optimiser = make_optimiser(model, settings)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.amp == "fp16")
+        # Dropout and the like differ between processes; weights, drawn above, do not.
+        torch.manual_seed(derived_seed(settings.seed, "steps", processes.rank))
+        self._loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
+        self._mixer = batch_mixer(settings, self.parts.num_classes)
+        self._forward: nn.Module = model
+        if settings.compile:
+            self._forward = torch.compile(model)  # type: ignore[assignment] # called alike
+        if processes.count > 1:
+            ids = [device.index] if device.type == "cuda" else None
+            self._forward = DistributedDataParallel(self._forward, device_ids=ids)
+        self._open_loaders()
+        self.epoch = self.step = self.batches_done = 0
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self.best = -1.0
+        self.history: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        self._saved_at = time.monotonic()
+        # Of the weights as they are now; nothing yet.
+        self._score: Score | None = None
+
+    def _open_loaders(self) -> None:
+        settings, who = self.settings, self.processes
+        source = self.parts.train
+        self.keys = EpochKeys(
+            source,
+            settings.seed,
+            settings.batch_size,
+            who.rank,
+            who.count,
+            same_order=settings.overfit_batches > 0,
+        )
+        batches = self.keys.batches
+        if settings.overfit_batches:
+            batches = min(batches, settings.overfit_batches)
+        self.steps_per_epoch = batches // settings.accumulate
+        if not self.steps_per_epoch:
+            needed = settings.batch_size * settings.accumulate * who.count
+            raise SettingsError(
+                f"one step takes {needed} images and there are {len(source)} to train on: use a "
+                "smaller --batch-size or --accumulate"
+            )
+        self.keys.limit = self.steps_per_epoch * settings.accumulate
+        images = ImageSet(source, training_transform(settings), settings.seed, settings.cache)
+        pin = who.device.type == "cuda"
+        self._loader = make_loader(images, self.keys, settings.workers, pin)
+        self._validation = Evaluator(self.parts.val, settings, who)
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of all processes in one optimiser step."""
+        return self.settings.batch_size * self.settings.accumulate * self.processes.count
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The network whose accuracy counts: the average, where there is one."""
+        return self.model if self.average is None else self.average.model
+
+    def fit(self) -> dict[str, Any]:
+        """Trains to the end.
+
+        Returns:
+            The result: accuracy on validation (and test) images, epochs, steps, seconds.
+
+        Raises:
+            NprepError: If the loss diverges, an image cannot be read or nothing can be written;
+                the last checkpoint stays and the run can be resumed.
+        """
+        settings = self.settings
+        steps = self.steps_per_epoch * settings.epochs
+        self._last_step = min(steps, settings.max_steps or steps)
+        show = self.processes.first and not settings.quiet
+        self._progress = Progress(self._last_step, self.images_per_step, settings.log_seconds, show)
+        while self.epoch < settings.epochs and self.step < self._last_step:
+            started = time.monotonic()
+            self._train_epoch()
+            self._end_epoch(time.monotonic() - started)
+        return self._finish()
+
+    def _train_epoch(self) -> None:
+        accumulate = self.settings.accumulate
+        self.keys.move_to(self.epoch, self.batches_done)
+        micro: list[Batch] = []
+        for batch in self._loader:
+            refuse_unreadable(batch, self.settings.on_corrupt, least=2)
+            micro.append(batch)
+            if len(micro) < accumulate:
+                continue
+            self._train_step(micro)
+            self.batches_done += accumulate
+            micro = []
+            self._progress.step(self.epoch, self.step, self.sums)
+            if self.step >= self._last_step:
+                return
+            if self._checkpoint_is_due():
+                self.save()
+            self.folder.stop_if_asked(self.save)
+
+    def _train_step(self, micro: list[Batch]) -> None:
+        settings, device = self.settings, self.processes.device
+        rate = learning_rate(settings, self.step, self.steps_per_epoch, self.images_per_step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        for number, batch in enumerate(micro):
+            last = number == len(micro) - 1
+            if isinstance(self._forward, DistributedDataParallel):
+                self._forward.require_backward_grad_sync = last
+            images, labels = self._to_device(batch, number)
+            with precision(settings.amp, device):
+                loss = self._loss(self._forward(images), labels)
+            self.scaler.scale(loss / len(micro)).backward()
+            self.sums += torch.stack([loss.detach().double(), torch.ones_like(self.sums[0])])
+        if settings.clip_norm:
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update(self.model, self.step)
+        self.step += 1
+        self._score = None
+        # On a GPU this would wait for it at every step; there the checkpoints look.
+        if device.type == "cpu":
+            self._refuse_divergence()
+
+    def _to_device(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
+        device = self.processes.device
+        images = batch.images.to(device, non_blocking=True)
+        labels = batch.labels.to(device, non_blocking=True)
+        if self._mixer is not None:
+            state = torch.default_generator.get_state()
+            who = (self.processes.rank, self.step, number)
+            torch.default_generator.manual_seed(derived_seed(self.settings.seed, "mix", *who))
+            images, labels = self._mixer(images, labels)
+            torch.default_generator.set_state(state)
+        if self.settings.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images, labels
+
+    def _refuse_divergence(self) -> None:
+        if not math.isfinite(float(self.sums[0])):
+            raise DivergedError(
+                f"the loss of {self.settings.arch} is not a number at step {self.step} (epoch "
+                f"{self.epoch + 1}): lower --lr, add --clip-norm or drop --amp fp16, and start a "
+                "new run; checkpoints from before are kept"
+            )
+
+    def _checkpoint_is_due(self) -> bool:
+        settings = self.settings
+        if settings.checkpoint_steps and self.step % settings.checkpoint_steps == 0:
+            return True
+        if self.processes.count > 1:
+            # Clocks differ between processes, and all must agree to save.
+            return False
+        return time.monotonic() - self._saved_at > 60 * settings.checkpoint_minutes
+
+    def _end_epoch(self, seconds: float) -> None:
+        self._refuse_divergence()
+        loss, batches = self.processes.total(self.sums.clone()).tolist()
+        score = self._score = self._validation.score(self.evaluated_model)
+        self.seconds += seconds
+        self.history.append(
+            {
+                "epoch": self.epoch + 1,
+                "step": self.step,
+                "learning_rate": self.optimiser.param_groups[0]["lr"],
+                "train_loss": loss / max(1, batches),
+                "val_loss": score.loss,
+                "val_top1": score.top1,
+                "val_top5": score.top5,
+                "train_seconds": round(seconds, 3),
+            }
+        )
+        self.sums.zero_()
+        self.epoch, self.batches_done = self.epoch + 1, 0
+        improved = score.top1 > self.best
+        self.best = max(self.best, score.top1)
+        self.save(best=improved)
+        if self.processes.first:
+            self.folder.write_history(self.history, self.settings.tensorboard)
+            self._progress.epoch(self.history[-1], self.settings.epochs)
+        self.folder.stop_if_asked(None)
+
+    def _finish(self) -> dict[str, Any]:
+        # Killed between the last epoch and here, a resumed run has yet to look.
+        score = self._score or self._validation.score(self.evaluated_model)
+        tester = test_evaluator(self.parts, self.settings, self.processes)
+        test: Score | None = None if tester is None else tester.score(self.evaluated_model)
+        result = {
+            "arch": self.settings.arch,
+            "val_top1": score.top1,
+            "val_top5": score.top5,
+            "val_images": score.images,
+            "test_top1": None if test is None else test.top1,
+            "epochs": self.epoch,
+            "steps": self.step,
+            "train_seconds": round(self.seconds, 3),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+        }
+        if self.processes.first:
+            self.folder.write_result(result)
+        return result
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to go on as if it had not stopped."""
+        devices = torch.cuda.get_rng_state() if self.processes.device.type == "cuda" else None
+        return {
+            "settings": dataclasses.asdict(self.settings),
+            "processes": self.processes.count,
+            "train_images": len(self.parts.train),
+            "num_classes": self.parts.num_classes,
+            "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": self.processes.gather((torch.get_rng_state(), devices)),
+            "epoch": self.epoch,
+            "step": self.step,
+            "batches_done": self.batches_done,
+            "sums": self.processes.gather(self.sums.cpu()),
+            "best": self.best,
+            "history": self.history,
+            "seconds": self.seconds,
+        }
+
+    def save(self, best: bool = False) -> None:
+        """Writes the last checkpoint, and the best one too if it is the best.
+
+        Raises:
+            DivergedError: If the loss is not a number; the checkpoint from before stays.
+        """
+        self._refuse_divergence()
+        state = self.state()
+        if self.processes.first:
+            save_checkpoint(self.folder.last, state)
+            if best:
+                save_checkpoint(self.folder.best, {"model": self.evaluated_model.state_dict()})
+        self._saved_at = time.monotonic()
+
+    def resume(self, path: Path) -> None:
+        """Goes on from a checkpoint.
+
+        Args:
+            path: The checkpoint.
+
+        Raises:
+            RunFolderError: If it is damaged, or of a run with other settings or data.
+        """
+        state = load_checkpoint(path)
+        known = {f.name for f in dataclasses.fields(TrainSettings)}
+        before = TrainSettings(**{k: v for k, v in state["settings"].items() if k in known})
+        changed = self.settings.differences(before)
+        if changed:
+            name = changed[0]
+            raise RunFolderError(
+                f"{path} was trained with {name} {getattr(before, name)!r} and the resumed run has "
+                f"{getattr(self.settings, name)!r}: resume with the same settings or choose "
+                "another --output"
+            )
+        mine = (self.processes.count, len(self.parts.train), self.parts.num_classes)
+        theirs = (state["processes"], state["train_images"], state["num_classes"])
+        if mine != theirs:
+            raise RunFolderError(
+                f"{path} was trained by {theirs[0]} processes on {theirs[1]} images of {theirs[2]} "
+                f"classes and now there are {mine[0]}, {mine[1]} and {mine[2]}: restore them or "
+                "choose another --output"
+            )
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.model.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        cpu, gpu = state["random"][self.processes.rank]
+        torch.set_rng_state(cpu)
+        if gpu is not None and self.processes.device.type == "cuda":
+            torch.cuda.set_rng_state(gpu)
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.batches_done = state["batches_done"]
+        self.sums.copy_(state["sums"][self.processes.rank])
+        self.best, self.history, self.seconds = state["best"], state["history"], state["seconds"]

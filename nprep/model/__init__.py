@@ -1,0 +1,1 @@
+"""The statistical model of what was never measured: completion of tables, and a whole surrogate."""

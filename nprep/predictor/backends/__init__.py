@@ -1,0 +1,1 @@
+"""What trains predictors and infers with them: one interface, one module a backend."""

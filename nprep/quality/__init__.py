@@ -1,0 +1,1 @@
+"""How good predictors and modelled values are: experiments of their own."""

@@ -1,0 +1,121 @@
+"""``python -m nprep.quality.cli``: how good predictors are, by the cells they learn from."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nprep.errors import SettingsError
+from nprep.quality.experiment import (
+    KINDS,
+    PARTS,
+    PUBLISHED,
+    TOPS,
+    Predictions,
+    QualitySettings,
+    run_quality,
+    train_and_predict,
+)
+from nprep.replay.cli import open_source
+from nprep.runs.settings import ViewSource
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong arguments as every other error: in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; see --help.")
+
+
+def to_text(summary: dict[str, Any]) -> str:
+    """Tables for a terminal."""
+    lines = []
+    titles = {"all": "", "above_80": " above 80 %", "above_91": " above 91 %"}
+    for where, part in ((where, part) for where in ("test", "view") for part in PARTS):
+        title = f"{'test cells' if where == 'test' else 'whole view'}{titles[part]}"
+        head = ("N", "kind", "MSE", "R2", "tau", "Spearman", *(f"top {top}" for top in TOPS))
+        lines += [title, "".join(f"{name:>11}" for name in head)]
+        for row in summary["mean_over_splits"]:
+            for kind in KINDS:
+                entry = row[kind][where][part]
+                keys = ("mse", "r2", "tau", "spearman", *(f"precision_at_{top}" for top in TOPS))
+                cells = [f"{entry[k]:.3f}" if k in entry else "" for k in keys]
+                shown = (str(row["train_samples"]), kind, *cells)
+                lines.append("".join(f"{cell:>11}" for cell in shown).rstrip())
+        lines.append("")
+    for row in summary["mean_over_splits"]:
+        right = row["classifier"]
+        lines.append(
+            f"classifier, N = {row['train_samples']}: {100 * right['accuracy']:.1f} % right, "
+            f"{100 * right['false_positives']:.1f} % wrongly passed, "
+            f"{100 * right['false_negatives']:.1f} % wrongly refused"
+        )
+    quoted = [row for row in summary["mean_over_splits"] if row["train_samples"] == 172]
+    for (kind, part), published in PUBLISHED.items():
+        for row in quoted:
+            lines.append(
+                f"the paper's MSE, {kind}{titles[part] or ' on all'} (quoted by others): "
+                f"{published}, here {row[kind]['test'][part]['mse']:.2f}"
+            )
+    return "\n".join(lines)
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    source: Callable[[Path | None, str | None], ViewSource] = open_source,
+    predictor: Callable[..., Predictions] = train_and_predict,
+) -> int:
+    """Runs the command; arguments and result as of :func:`nprep.replay.cli.main`."""
+    defaults = QualitySettings()
+    parser = _Parser(
+        prog="python -m nprep.quality.cli",
+        description="Measures how good predictors are, by the number of cells they learn from.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--table", type=Path, help="table file; the built-in default if left out")
+    parser.add_argument("--view", help="completed, measured or surrogate")
+    parser.add_argument(
+        "--train-samples",
+        metavar="N,...",
+        default=",".join(map(str, defaults.train_samples)),
+        help="numbers of cells to learn from",
+    )
+    parser.add_argument("--splits", type=int, default=defaults.splits, help="splits of each")
+    parser.add_argument(
+        "--test-samples", type=int, default=defaults.test_samples, help="cells to test on"
+    )
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="decides every random draw")
+    parser.add_argument("--out", type=Path, default=Path("quality-out"), help="folder for results")
+    parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no tables")
+    options = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    try:
+        counts = tuple(int(part) for part in options.train_samples.split(",") if part.strip())
+    except ValueError:
+        raise SettingsError(
+            f"train-samples is {options.train_samples!r}: use whole numbers separated by commas."
+        ) from None
+    settings = QualitySettings(counts, options.splits, options.test_samples, options.seed)
+    summary = run_quality(
+        settings,
+        source(options.table, options.view),
+        options.out,
+        resume=options.resume,
+        quiet=options.quiet,
+        predictor=predictor,
+    )
+    if not options.quiet:
+        print(to_text(summary))
+        print(f"view {summary['run']['view']['name']}: {summary['run']['view']['description']}")
+        print(f"wrote {options.out / 'quality.json'}")
+    return 0
+
+
+if __name__ == "__main__":
+    from nprep._console import run
+
+    sys.exit(run(main))

@@ -1,0 +1,367 @@
+"""``summary.json``: what a replay found, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nprep.results.clock import KEY_SECONDS, Timeline, row_at
+from nprep.results.comparisons import (
+    Estimate,
+    mean_of,
+    mean_regret,
+    median_of,
+    performance_profile,
+    probability_of_better,
+    trials_needed,
+    weights_for,
+)
+from nprep.results.curves import KEY_SAMPLES, METRICS, Curves, curve_row
+from nprep.results.statistics import (
+    Speedup,
+    bootstrap_means,
+    cost_to_reach,
+    interval,
+    speedup_at_cost,
+    speedups_at_targets,
+)
+from nprep.runs.protocols import CONFIDENCE, PROTOCOLS, differences, in_words, label
+from nprep.runs.settings import ReplaySettings
+from nprep.search.base import ReplayProtocol
+from nprep.table.view import View
+
+# In percent. The best mean test accuracy of the space is 94.32, the best mean validation 95.06.
+TARGETS = {
+    "test": np.round(np.arange(93.5, 94.2001, 0.05), 2),
+    "validation": np.round(np.arange(94.3, 95.1001, 0.05), 2),
+}
+
+# The paper's headline: the accuracy that evolution has after so many samples.
+HEADLINE_SAMPLES = 5000
+
+# Thresholds of performance profiles, in percent, and widths of intervals, likewise.
+THRESHOLDS = np.round(np.arange(93.0, 94.3001, 0.05), 2)
+WIDTHS = (0.02, 0.05, 0.1)
+
+
+def finite(value: float) -> float | None:
+    """The value, or None (JSON's null) for infinities and NaN."""
+    return value if math.isfinite(value) else None
+
+
+def best_of(view: View) -> dict[str, float]:
+    """The best mean accuracies of a view's cells, in percent: what regret is the distance to."""
+    present = ~np.isnan(view.validation)
+    total = np.where(present, view.validation, 0).sum(axis=1, dtype=np.float64)
+    return {
+        "validation": float(100 * (total / np.maximum(present.sum(axis=1), 1)).max()),
+        "test": float(100 * view.test.astype(np.float64).max()),
+    }
+
+
+def _ends(estimate: Estimate) -> list[float | None]:
+    return [finite(estimate.low), finite(estimate.high)]
+
+
+def _speedup_json(speedup: Speedup, axis: str) -> dict[str, Any]:
+    """A speed-up with null for what was not reached or is not bounded."""
+    content: dict[str, Any] = {
+        "target_percent": speedup.target,
+        f"predictor_{axis}": finite(speedup.predictor_cost),
+        f"baseline_{axis}": finite(speedup.baseline_cost),
+        "ratio": finite(speedup.ratio),
+        "ratio_at_least": finite(speedup.at_least),
+        "ratio_interval_95": [finite(speedup.low), finite(speedup.high)],
+        "resamples_in_which_predictor_reaches_it": speedup.predictor_share,
+        "resamples_in_which_baseline_reaches_it": speedup.baseline_share,
+    }
+    notes = []
+    if not math.isfinite(speedup.predictor_cost):
+        notes.append("the predictor does not reach it within its budget")
+    if not math.isfinite(speedup.baseline_cost):
+        notes.append("the baseline does not reach it within its budget")
+    if speedup.low == -math.inf:
+        notes.append("the interval is open below: some resamples of the predictor never reach it")
+    if speedup.high == math.inf:
+        notes.append("the interval is open above: some resamples of the baseline never reach it")
+    if notes:
+        content["note"] = "; ".join(notes)
+    return content
+
+
+def compare(
+    predictor: Curves, baseline: Curves, settings: ReplaySettings, axis: str = "samples"
+) -> dict[str, Any]:
+    """How much two methods need for the same accuracy, with intervals.
+
+    Args:
+        predictor: Curves by samples, or by seconds.
+        baseline: Likewise, of a sequential method.
+        settings: Of the replay.
+        axis: "samples" or "seconds": what the curves are by.
+    """
+    comparison: dict[str, Any] = {"predictor": predictor.method, "baseline": baseline.method}
+    for metric, targets in TARGETS.items():
+        resamples = (
+            bootstrap_means(predictor, metric, settings.bootstrap, settings.seed),
+            bootstrap_means(baseline, metric, settings.bootstrap, settings.seed),
+        )
+        speedups = speedups_at_targets(predictor, baseline, metric, targets, resamples)
+        comparison[metric] = [_speedup_json(speedup, axis) for speedup in speedups]
+        cost = baseline.end
+        if axis == "samples":
+            cost = min(HEADLINE_SAMPLES, baseline.horizon)
+        headline = speedup_at_cost(predictor, baseline, metric, cost, resamples)
+        comparison[f"{metric}_at_baseline_{axis}"] = {
+            axis: cost,
+            **_speedup_json(headline, axis),
+        }
+    return comparison
+
+
+def is_sequential(curves: Curves) -> bool:
+    """Whether the method is one that a predictor may be compared with."""
+    return curves.train_samples == 0 and curves.method != "oracle"
+
+
+def _row_statistics(curves: Curves, cost: float, weights: NDArray[np.float64]) -> dict[str, Any]:
+    """Intervals of the mean and the median at one cost, and the trials that narrower ones take."""
+    content: dict[str, Any] = {}
+    for metric in METRICS:
+        values = curves.metric(metric)[:, curves.column(cost)]
+        content[f"{metric}_mean_interval_95"] = _ends(mean_of(values, weights))
+        content[f"{metric}_median_interval_95"] = _ends(median_of(values, weights))
+        if metric == "test" and len(values) > 1:
+            content["trials_for_test_interval_of_width"] = {
+                str(width): trials_needed(values, width) for width in WIDTHS
+            }
+    return content
+
+
+def _method_json(curves: Curves, timed: Curves | None, settings: ReplaySettings) -> dict[str, Any]:
+    """What is known of one method."""
+    weights = weights_for(curves, settings.bootstrap, settings.seed)
+    rows = []
+    for samples in KEY_SAMPLES:
+        if samples > curves.horizon:
+            continue
+        row = curve_row(curves, samples)
+        del row["method"], row["trials"]
+        rows.append({**row, **_row_statistics(curves, samples, weights)})
+    final = curve_row(curves, curves.horizon)
+    statistics = _row_statistics(curves, curves.horizon, weights)
+    content = {
+        "train_samples": curves.train_samples,
+        "horizon": curves.horizon,
+        "final": {**final, **statistics},
+        "final_test_mean_interval_95": statistics["test_mean_interval_95"],
+        "curve": rows,
+    }
+    if timed is not None and timed.axis is not None:
+        timed_rows = []
+        for seconds in KEY_SECONDS:
+            if timed.axis[0] <= seconds <= timed.axis[-1]:
+                row = row_at(timed, seconds)
+                del row["method"], row["trials"]
+                timed_rows.append({**row, **_row_statistics(timed, seconds, weights)})
+        content["curve_by_seconds"] = timed_rows
+    return content
+
+
+def _regret_json(
+    all_curves: Sequence[Curves], best: dict[str, float], settings: ReplaySettings, axis: str
+) -> dict[str, Any]:
+    """The mean regret of every method up to the shortest budget among them."""
+    searches = [curves for curves in all_curves if curves.method != "oracle"]
+    start = max(
+        (1.0 if curves.axis is None else float(curves.axis[0]) for curves in searches), default=1.0
+    )
+    end = min((curves.end for curves in searches), default=1.0)
+    content: dict[str, Any] = {"from": start, "to": end, "axis": axis, "methods": {}}
+    if end <= start:
+        return content
+    for curves in searches:
+        weights = weights_for(curves, settings.bootstrap, settings.seed)
+        content["methods"][curves.method] = {}
+        for metric in METRICS:
+            regret = mean_of(mean_regret(curves, metric, best[metric], start, end), weights)
+            content["methods"][curves.method][f"{metric}_mean"] = regret.value
+            content["methods"][curves.method][f"{metric}_interval_95"] = _ends(regret)
+    return content
+
+
+def _wins_json(all_curves: Sequence[Curves], settings: ReplaySettings) -> list[dict[str, Any]]:
+    """How often a trial of one method beats a trial of another by test accuracy."""
+    searches = [curves for curves in all_curves if curves.method != "oracle"]
+    weights = {
+        curves.method: weights_for(curves, settings.bootstrap, settings.seed) for curves in searches
+    }
+    content = []
+    for place, ours in enumerate(searches):
+        for theirs in searches[place + 1 :]:
+            for samples in KEY_SAMPLES:
+                if samples > min(ours.horizon, theirs.horizon):
+                    continue
+                chance = probability_of_better(
+                    ours.test[:, ours.column(samples)],
+                    theirs.test[:, theirs.column(samples)],
+                    weights[ours.method],
+                    weights[theirs.method],
+                )
+                content.append(
+                    {
+                        "method": ours.method,
+                        "beats": theirs.method,
+                        "samples": samples,
+                        "probability": chance.value,
+                        "interval_95": _ends(chance),
+                    }
+                )
+    return content
+
+
+def _profiles_json(all_curves: Sequence[Curves]) -> dict[str, Any]:
+    """The share of trials that reach each test accuracy, by samples."""
+    return {
+        "thresholds_percent": THRESHOLDS.tolist(),
+        "methods": {
+            curves.method: {
+                str(samples): performance_profile(
+                    curves.test[:, curves.column(samples)], THRESHOLDS
+                ).tolist()
+                for samples in KEY_SAMPLES
+                if samples <= curves.horizon
+            }
+            for curves in all_curves
+        },
+    }
+
+
+def clock_json(timelines: Sequence[Timeline], settings: ReplaySettings) -> dict[str, Any]:
+    """How long methods take by the clock, on each number of machines."""
+    methods: dict[str, list[dict[str, Any]]] = {}
+    for line in timelines:
+        curves = line.curves
+        entry: dict[str, Any] = {
+            "workers": line.workers,
+            "ends_mean_seconds": float(line.ends.mean()),
+            "busy_mean_share": float(line.busy.mean()),
+        }
+        for metric, targets in TARGETS.items():
+            entry[f"final_{metric}_mean"] = float(curves.metric(metric)[:, -1].mean())
+            mean = curves.metric(metric).mean(axis=0)[None]
+            resamples = bootstrap_means(curves, metric, settings.bootstrap, settings.seed)
+            seconds = cost_to_reach(curves, mean, targets)[0]
+            resampled = cost_to_reach(curves, resamples, targets)
+            entry[metric] = [
+                {
+                    "target_percent": float(target),
+                    "seconds": finite(float(seconds[k])),
+                    "seconds_interval_95": [finite(end) for end in interval(resampled[:, k])],
+                    "resamples_that_reach_it": float(np.isfinite(resampled[:, k]).mean()),
+                }
+                for k, target in enumerate(targets)
+            ]
+        methods.setdefault(curves.method, []).append(entry)
+    return {
+        "predictor_seconds": settings.predictor_seconds,
+        "workers": list(settings.workers),
+        "methods": methods,
+    }
+
+
+def protocol_json(protocol: ReplayProtocol) -> dict[str, Any]:
+    """The rules, in words and by name."""
+    named = PROTOCOLS.get(protocol.name)
+    return {
+        "name": protocol.name,
+        "label": label(protocol),
+        "differs_in": differences(protocol),
+        "rules": in_words(protocol),
+        "source": named.source if named else None,
+        "axis": protocol.axis,
+        "shows": protocol.shows,
+    }
+
+
+def published_json(all_curves: Sequence[Curves], protocol: ReplayProtocol) -> list[dict[str, Any]]:
+    """What others report under a protocol, and what was found here, if it was run."""
+    by_name = {curves.method: curves for curves in all_curves}
+    content = []
+    for number in PROTOCOLS[protocol.name].published if protocol.name in PROTOCOLS else ():
+        here = None
+        curves = by_name.get(number.method)
+        if curves is not None and number.samples <= curves.horizon:
+            column = curves.column(number.samples or curves.horizon)
+            here = float(curves.metric(number.metric)[:, column].mean())
+        content.append(
+            {
+                "method": number.method,
+                "metric": number.metric,
+                "samples": number.samples or None,
+                "published_percent": number.percent,
+                "confidence": f"{number.confidence}: {CONFIDENCE[number.confidence]}",
+                "source": number.source,
+                "here_percent": here,
+            }
+        )
+    return content
+
+
+def summarize(
+    all_curves: Sequence[Curves],
+    settings: ReplaySettings,
+    header: dict[str, Any],
+    best: dict[str, float] | None = None,
+    timed: Sequence[Curves] = (),
+    timelines: Sequence[Timeline] = (),
+) -> dict[str, Any]:
+    """The content of ``summary.json``.
+
+    Args:
+        all_curves: One for each method, by samples.
+        settings: Of the replay.
+        header: What ``settings.json`` says; repeated, so that the summary stands alone.
+        best: :func:`best_of` the view; without it there is no regret.
+        timed: The same curves by training time; none where times are not known.
+        timelines: Of each method and each number of machines; none where not asked for.
+    """
+    by_seconds = {curves.method: curves for curves in timed}
+
+    def comparisons(curves: Sequence[Curves], axis: str) -> list[dict[str, Any]]:
+        return [
+            compare(predictor, baseline, settings, axis)
+            for predictor in curves
+            if predictor.train_samples
+            for baseline in curves
+            if is_sequential(baseline)
+        ]
+
+    content: dict[str, Any] = {
+        "format": 2,
+        "units": "accuracies in percent, times in seconds; intervals: 95 %, bootstrap over trials",
+        **header,
+        "protocol": protocol_json(settings.protocol),
+        "methods": {
+            curves.method: _method_json(curves, by_seconds.get(curves.method), settings)
+            for curves in all_curves
+        },
+        "speedups": comparisons(all_curves, "samples"),
+        "wins": _wins_json(all_curves, settings),
+        "profiles": _profiles_json(all_curves),
+        "published": published_json(all_curves, settings.protocol),
+    }
+    if timed:
+        content["speedups_by_seconds"] = comparisons(timed, "seconds")
+    if best is not None:
+        content["best_percent"] = best
+        content["regret"] = _regret_json(all_curves, best, settings, "samples")
+        if timed:
+            content["regret_by_seconds"] = _regret_json(timed, best, settings, "seconds")
+    if timelines:
+        content["clock"] = clock_json(timelines, settings)
+    return content

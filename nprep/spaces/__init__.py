@@ -1,0 +1,1 @@
+"""What can be searched: the spaces, each in a folder of its own."""

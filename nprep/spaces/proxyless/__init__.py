@@ -1,0 +1,1 @@
+"""The ProxylessNAS space: chains of inverted bottlenecks (Cai et al., 2019)."""
