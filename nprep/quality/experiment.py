@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from nprep import __version__
 from nprep.errors import SettingsError
 from nprep.kernels.search.noise import draw_repeats
+from nprep.predictor.agreement import agreement
 from nprep.predictor.settings import WIDTHS
-from nprep.quality.agreement import agreement
 from nprep.replay.progress import Progress
 from nprep.runs.folder import FORMAT, opened, to_json, write_file
 from nprep.runs.settings import ViewSource, view_digest

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import NprepError
-from nprep.quality.agreement import agreement
+from nprep.predictor.agreement import agreement
 from nprep.quality.experiment import PARTS
 from nprep.replay.progress import format_seconds
 from nprep.report import tables

@@ -26,13 +26,13 @@ from nprep.imagenet.study.ledger import Ledger
 from nprep.imagenet.study.ranking import (
     candidate_settings,
     fit_ranker,
-    kendall_tau,
     load_ranker,
     save_ranker,
 )
 from nprep.imagenet.study.report import Cloud, clouds, summarise, write_report
 from nprep.imagenet.study.strategies import METHODS
 from nprep.imagenet.study.study import Study, StudySettings
+from nprep.predictor.agreement import kendall_tau
 from nprep.predictor.gcn import train
 from nprep.predictor.settings import GcnSettings
 from nprep.spaces.proxyless import costs
@@ -375,15 +375,6 @@ def test_predictor_ranks_networks(tmp_path: Path) -> None:
 
 def test_full_space_gets_the_papers_depth() -> None:
     assert max(s.layers for s in candidate_settings(22)) == 18
-
-
-def test_kendall_tau_equals_scipys() -> None:
-    stats = pytest.importorskip("scipy.stats", reason="scipy is not installed")
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        a, b = rng.integers(0, 8, 30), rng.integers(0, 8, 30)
-        assert kendall_tau(a, b) == pytest.approx(stats.kendalltau(a, b).statistic)
-    assert kendall_tau(np.ones(3), np.arange(3)) == 0
 
 
 def test_frontier_keeps_what_nothing_beats() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nprep.kernels.numeric.ranks import count_inversions
-from nprep.quality.agreement import (
+from nprep.predictor.agreement import (
     agreement,
     average_ranks,
     kendall_tau,
@@ -79,6 +79,7 @@ def test_what_does_not_vary_has_no_correlation() -> None:
         assert math.isnan(correlation(constant, other))
         assert correlation(other, other) == pytest.approx(1)
         assert correlation(other, -other) == pytest.approx(-1)
+    assert kendall_tau(constant, other, constant=0.5) == 0.5
 
 
 def test_precision_is_the_overlap_of_the_tops() -> None:

@@ -11,8 +11,8 @@ import pytest
 from nprep._console import run
 from nprep.errors import RunFolderError
 from nprep.kernels.search.noise import draw_repeat
+from nprep.predictor.agreement import kendall_tau
 from nprep.quality import cli as quality
-from nprep.quality.agreement import kendall_tau
 from nprep.quality.experiment import (
     Predictions,
     QualitySettings,

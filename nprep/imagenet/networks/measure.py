@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nprep.imagenet.networks.mobile import MobileNetwork, build_block
-from nprep.imagenet.study.ranking import kendall_tau
+from nprep.predictor.agreement import kendall_tau
 from nprep.spaces.proxyless.costs import AdditiveCost
 from nprep.spaces.proxyless.space import SKIP, MobileSpace
 
@@ -159,7 +159,7 @@ def compare_with_networks(
         "factor": round(factor, 4),
         "error_percent_without_factor": error(summed),
         "error_percent": error(summed * factor),
-        "kendall_tau": round(kendall_tau(measured, summed), 4),
+        "kendall_tau": round(kendall_tau(measured, summed, constant=0.0), 4),
     }
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nprep.errors import RunFolderError, SettingsError
 from nprep.imagenet.files import write_atomically
 from nprep.imagenet.study.chains import chain_graphs, predict_chains
+from nprep.predictor.agreement import kendall_tau
 from nprep.predictor.gcn import GcnWeights, train
 from nprep.predictor.labels import LabelScale
 from nprep.predictor.settings import GcnSettings
@@ -100,19 +101,6 @@ def load_ranker(path: Path) -> Ranker:
     return Ranker(members, [Choice(settings, header["tau"])])
 
 
-def kendall_tau(left: NDArray[np.floating], right: NDArray[np.floating]) -> float:
-    """Kendall's tau-b of two samples; 0 where one of them is constant.
-
-    Args:
-        left: (n,) values.
-        right: (n,) values.
-    """
-    a = np.sign(left[:, None] - left[None, :])
-    b = np.sign(right[:, None] - right[None, :])
-    scale = np.sqrt((a * a).sum() * (b * b).sum())
-    return float((a * b).sum() / scale) if scale else 0.0
-
-
 def candidate_settings(blocks: int) -> list[GcnSettings]:
     """The settings that cross-validation chooses from.
 
@@ -171,7 +159,9 @@ def fit_ranker(
     def left_out(job: tuple[GcnSettings, int]) -> float:
         inside = folds != job[1]
         weights = train(chain_graphs(encodings[inside]), accuracies[inside], job[0], fold_seed)
-        return kendall_tau(predict_chains(weights, encodings[~inside]), accuracies[~inside])
+        return kendall_tau(
+            predict_chains(weights, encodings[~inside]), accuracies[~inside], constant=0.0
+        )
 
     jobs = [(one, fold) for one in tried for fold in range(int(folds.max()) + 1)]
     with ThreadPoolExecutor(threads) as pool:

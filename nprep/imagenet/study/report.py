@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.imagenet.files import write_atomically, write_json
-from nprep.imagenet.study.ranking import kendall_tau
 from nprep.imagenet.study.strategies import TOP, best_of
 from nprep.imagenet.study.study import Study
+from nprep.predictor.agreement import kendall_tau
 from nprep.spaces.proxyless import costs
 from nprep.spaces.proxyless.costs import AdditiveCost
 
@@ -45,7 +45,7 @@ def summarise(study: Study) -> dict[str, Any]:
         ]
         if pairs:
             predicted, accuracy = np.array(pairs).T
-            row["tau_of_chosen"] = kendall_tau(predicted, accuracy)
+            row["tau_of_chosen"] = kendall_tau(predicted, accuracy, constant=0.0)
             row["mean_predicted"], row["mean_of_chosen"] = predicted.mean(), accuracy.mean()
         methods[method] = row
     trainings = study.ledger.trainings()

@@ -17,25 +17,27 @@ def _pairs(counts: NDArray[np.integer]) -> int:
     return int((sizes * (sizes - 1) // 2).sum())
 
 
-def kendall_tau(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Kendall's tau-b, in O(n log n) (Knight, 1966); NaN where one side does not vary.
+def kendall_tau(
+    x: NDArray[np.floating], y: NDArray[np.floating], constant: float = math.nan
+) -> float:
+    """Kendall's tau-b, in O(n log n) (Knight, 1966).
 
     Args:
         x: (N,) without NaN.
         y: (N,) without NaN.
+        constant: The result where one side does not vary, for which tau is not defined.
     """
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     pairs = len(x) * (len(x) - 1) // 2
     order = np.lexsort((y, x))
-    x, y = x[order], y[order]
-    discordant = int(count_inversions(y))
-    tied_x = _pairs(np.unique(x, return_counts=True)[1])
-    tied_y = _pairs(np.unique(y, return_counts=True)[1])
-    differs = np.append(True, (x[1:] != x[:-1]) | (y[1:] != y[:-1]))
-    tied_both = _pairs(np.diff(np.append(np.flatnonzero(differs), len(x))))
+    left, right = np.asarray(x, np.float64)[order], np.asarray(y, np.float64)[order]
+    discordant = int(count_inversions(right))
+    tied_x = _pairs(np.unique(left, return_counts=True)[1])
+    tied_y = _pairs(np.unique(right, return_counts=True)[1])
+    differs = np.append(True, (left[1:] != left[:-1]) | (right[1:] != right[:-1]))
+    tied_both = _pairs(np.diff(np.append(np.flatnonzero(differs), len(left))))
     balance = pairs - tied_x - tied_y + tied_both - 2 * discordant
     scale = math.sqrt(pairs - tied_x) * math.sqrt(pairs - tied_y)
-    return balance / scale if scale else math.nan
+    return balance / scale if scale else constant
 
 
 def average_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
