@@ -125,7 +125,7 @@ def _full_size(args: argparse.Namespace) -> int:
     from nprep.imagenet._imports import need
 
     torch = need("torch", "train networks")
-    from nprep.imagenet.networks.full_size import full_size_report
+    from nprep.imagenet.training.full_size import full_size_report
     from nprep.imagenet.training.processes import choose_device
 
     if args.threads:
