@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from nprep.errors import TableError
+from nprep.table.build import build_table
 from nprep.table.sources import SOURCES
 
 # Name to module and one line of help. A module has ``add_arguments(parser)`` and
@@ -22,47 +21,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "nprep.quality.completion_report",
         "judge the model of what was not measured",
     ),
-    "download": ("nprep.table.sources.download", "fetch a public file and build a table from it"),
+    "download": ("nprep.table.download", "fetch a public file and build a table from it"),
     "export": ("nprep.table.export", "write a table as Parquet or NumPy arrays"),
 }
-
-
-def _progress(quiet: bool) -> Callable[[str], None]:
-    def show(line: str) -> None:
-        if not quiet:
-            print(line, file=sys.stderr, flush=True)
-
-    return show
-
-
-def _build(arguments: argparse.Namespace, source: ModuleType) -> int:
-    from nprep.table.table import Table
-    from nprep.table.writer import write_table
-
-    output: Path | None = arguments.output
-    alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-    if output is None and hasattr(source, "default_output"):
-        from nprep.table.default import alone_with
-
-        output = source.default_output(arguments)
-        alone = alone_with(output) if output else alone
-    if output is None:
-        raise TableError("no file to write is named: give one after the input, such as table.h5.")
-    if output.is_dir() or not output.parent.is_dir():
-        raise TableError(f"{output} can't be written: name a file in a folder that exists.")
-    given = getattr(arguments, "input", None)
-    if given is not None and output.exists() and given.exists() and output.samefile(given):
-        raise TableError(f"{output} is the input itself: name another file to write.")
-    progress = _progress(arguments.quiet)
-    content = source.build(arguments, progress)
-    progress(f"writing {output}")
-    with alone:
-        write_table(output, content)
-    table = Table.open(output)
-    progress(f"{output}: {len(table):,} cells, {output.stat().st_size:,} bytes")
-    for name, meaning in table.views.items():
-        progress(f"  view {name}: {meaning}")
-    return 0
 
 
 def _sources_help() -> str:
@@ -113,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(sub)
     arguments = parser.parse_args(given)
     if source is not None:
-        return _build(arguments, source)
+        return build_table(source, arguments)
     if module is None:
         parser.error(f"the command {command} is not implemented")
     status: int = module.command(arguments)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from nprep._console import run
+from nprep.table import download
 from nprep.table.cli import main
-from nprep.table.sources import download
-from nprep.table.sources.download import DATASETS, Dataset, DownloadError, fetch
+from nprep.table.download import DATASETS, Dataset, DownloadError, fetch
 
 CONTENT = bytes(range(256)) * 4000
 

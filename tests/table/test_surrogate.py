@@ -308,7 +308,7 @@ def test_negative_build_seed_is_refused() -> None:
 
 
 def test_other_build_seeds_have_no_default_file() -> None:
-    assert surrogate.default_output(Namespace(build_seed=1)) is None
+    assert not surrogate.is_default(Namespace(build_seed=1))
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "text", "cut", "foreign"])

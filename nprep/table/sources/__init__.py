@@ -4,7 +4,8 @@ A source module has
 
 - ``add_arguments(parser)``: adds its own arguments, the input file first;
 - ``build(arguments, progress) -> Content``: reads the input; ``progress`` takes one line of text;
-- optionally ``default_output(arguments) -> Path | None``: where the table goes if no file is named.
+- optionally ``is_default(arguments) -> bool``: whether they build the default table, which goes to
+  the cache folder if no file is named.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ import argparse
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def default_output(arguments: argparse.Namespace) -> Path | None:
-    """Where the table goes if no file is named: the user's cache folder."""
-    from nprep.table.default import cache_file
-
-    return cache_file() if arguments.build_seed == 0 else None
+def is_default(arguments: argparse.Namespace) -> bool:
+    """Whether these arguments build the default table, which has a place in the cache folder."""
+    return bool(arguments.build_seed == 0)
 
 
 def draw_landscape(

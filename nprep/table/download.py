@@ -23,6 +23,7 @@ from typing import Any
 
 from nprep.errors import NprepError
 from nprep.table._progress import ByteProgress
+from nprep.table.build import build_from_file
 from nprep.table.sources import freerea, nasbench
 from nprep.table.sources.community import file_sha256
 
@@ -264,8 +265,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """Fetches the file and builds the table."""
-    from nprep.table.cli import main
-
     dataset = DATASETS[arguments.source]
     if arguments.url:
         dataset = replace(dataset, url=arguments.url)
@@ -279,5 +278,4 @@ def command(arguments: argparse.Namespace) -> int:
     if arguments.no_build:
         return 0
     output = arguments.output or path.with_name(dataset.file_name.split(".")[0] + ".h5")
-    options = ["--quiet"] if arguments.quiet else []
-    return main(["build", "--source", dataset.source, *options, str(path), str(output)])
+    return build_from_file(dataset.source, path, output, arguments.quiet)
