@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nprep.errors import MissingDependencyError, RunFolderError, SettingsError
 from nprep.plot.figure import BANDS, FigureData, draw, figure_data, make_figure, render
-from nprep.replay.cli import open_source
 from nprep.results.curves import Curves, sample_grid
 from nprep.results.reading import Run, read_run
 from nprep.results.series import METRICS, STATISTICS
 from nprep.runs.settings import ReplaySettings, ViewSource
+from nprep.runs.source import open_source
 from nprep.search.base import Method, ReplayProtocol, SearcherMethod
 from nprep.table.view import View
 
@@ -365,8 +365,8 @@ class Result:
         Returns:
             The page.
         """
-        from nprep.report.cli import write_report
         from nprep.report.context import Context
+        from nprep.report.writing import write_report
 
         return write_report([self.run], Path(out), Context([self.run], refits=refits))[0]
 

@@ -19,8 +19,8 @@ from nprep.quality.experiment import (
     run_quality,
     train_and_predict,
 )
-from nprep.replay.cli import open_source
 from nprep.runs.settings import ViewSource
+from nprep.runs.source import open_source
 
 
 class _Parser(argparse.ArgumentParser):

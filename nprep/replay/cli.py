@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import json
 import os
 import shlex
@@ -13,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from nprep.errors import SettingsError, TableError
+from nprep.errors import SettingsError
 from nprep.replay.options import add_options, settings_of
-from nprep.runs.settings import ReplaySettings, TableSource, ViewSource
+from nprep.runs.settings import ReplaySettings, ViewSource
 from nprep.runs.shard import Shard
+from nprep.runs.source import open_source
 
 if TYPE_CHECKING:
     from nprep.replay.engine import Replay
@@ -103,34 +103,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def default_table() -> Path:
-    """The table that is used where none is named.
-
-    Raises:
-        TableError: If there is none.
-    """
-    try:
-        default = importlib.import_module("nprep.table.default")
-    except ModuleNotFoundError as error:
-        raise TableError(
-            "no table is named and this version has no default one: build one with "
-            "python -m nprep.table build and name it with --table."
-        ) from error
-    return Path(default.default_table_path())
-
-
-def open_source(table: Path | None, view: str | None) -> ViewSource:
-    """The view of a table file, or of the default table; None is the fullest view it has."""
-    path = default_table() if table is None else table
-    if view is None:
-        # h5py costs start-up time that a command with a wrong setting need not pay.
-        from nprep.table.table import Table
-
-        views = Table.open(path).views
-        view = "completed" if "completed" in views else next(iter(views), "completed")
-    return TableSource(path, view)
 
 
 def main(

@@ -9,15 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from nprep import __version__
 from nprep.errors import RunFolderError, SettingsError
 from nprep.plot.figure import BANDS
 from nprep.report.context import Context
-from nprep.report.html import Section, page, paragraph
-from nprep.report.sections import make_sections, warnings
-from nprep.report.tables import headlines
-from nprep.results.reading import QUALITY, Run, read_quality, read_run
-from nprep.runs.folder import write_file
+from nprep.report.writing import write_report
+from nprep.results.reading import QUALITY, read_quality, read_run
 
 MAX_REFITS = 1000
 
@@ -60,59 +56,6 @@ def _parser() -> _Parser:
     parser.add_argument("--no-files", action="store_true", help="write the page alone, no figures")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     return parser
-
-
-def write_report(
-    runs: Sequence[Run], out: Path, context: Context | None = None, files: bool = True
-) -> list[Path]:
-    """Writes the page and its figures.
-
-    Args:
-        runs: Finished runs.
-        out: The page.
-        context: How to make it; None for the defaults.
-        files: Whether to write the figures as files too, into a folder beside the page.
-
-    Returns:
-        All files written, the page first.
-
-    Raises:
-        RunFolderError: If one cannot be written.
-    """
-    sections = make_sections(context or Context(runs))
-    names = ", ".join(run.name for run in runs)
-    intro = [paragraph(sentence, "warning") for sentence in warnings(runs)]
-    for run in runs:
-        found = headlines(run)
-        if found and len(runs) > 1:
-            intro.append(paragraph(f"{run.name}:"))
-        intro += [paragraph(sentence) for sentence in found[:6]]
-    intro += [
-        paragraph(sentence)
-        for sentence in dict.fromkeys(run.modelled() for run in runs)
-        if sentence
-    ]
-    content = page(
-        f"Replay of architecture searches: {names}",
-        intro,
-        sections,
-        f"Written by nprep {__version__}. Accuracies in percent, times in seconds.",
-    )
-    write_file(out, content.encode())
-    return [out, *(_write_pictures(sections, out) if files else [])]
-
-
-def _write_pictures(sections: Sequence[Section], out: Path) -> list[Path]:
-    """Writes the figures of all sections beside the page."""
-    folder = out.with_name(f"{out.stem}-figures")
-    written = []
-    for section in sections:
-        for picture in section.pictures:
-            for kind, content in picture.files().items():
-                path = folder / f"{picture.name}.{kind}"
-                write_file(path, content)
-                written.append(path)
-    return written
 
 
 def _check_writable(out: Path) -> None:

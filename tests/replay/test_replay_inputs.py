@@ -14,6 +14,7 @@ import pytest
 from nprep._console import run
 from nprep.replay import cli
 from nprep.runs.settings import ViewSource
+from nprep.runs.source import open_source
 from nprep.table.view import View
 from nprep.table.writer import write_table
 from tests.synthetic import SyntheticSource
@@ -139,7 +140,7 @@ def test_bad_tables(
     (table.parent / "text.h5").write_text("not a table")
     monkeypatch.chdir(tmp_path)
     arguments = [*QUICK, "--table", str(table.parent / name), "--view", view]
-    assert named in failure(arguments, capsys, cli.open_source)
+    assert named in failure(arguments, capsys, open_source)
     assert not list(tmp_path.iterdir())
 
 
@@ -148,7 +149,7 @@ def test_missing_default_table(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "nprep.table.default", None)
-    message = failure(QUICK, capsys, cli.open_source)
+    message = failure(QUICK, capsys, open_source)
     assert "python -m nprep.table build" in message
     assert not list(tmp_path.iterdir())
 

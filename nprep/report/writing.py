@@ -1,0 +1,67 @@
+"""Writes the page about runs, and its figures as files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nprep import __version__
+from nprep.report.context import Context
+from nprep.report.html import Section, page, paragraph
+from nprep.report.sections import make_sections, warnings
+from nprep.report.tables import headlines
+from nprep.results.reading import Run
+from nprep.runs.folder import write_file
+
+
+def write_report(
+    runs: Sequence[Run], out: Path, context: Context | None = None, files: bool = True
+) -> list[Path]:
+    """Writes the page and its figures.
+
+    Args:
+        runs: Finished runs.
+        out: The page.
+        context: How to make it; None for the defaults.
+        files: Whether to write the figures as files too, into a folder beside the page.
+
+    Returns:
+        All files written, the page first.
+
+    Raises:
+        RunFolderError: If one cannot be written.
+    """
+    sections = make_sections(context or Context(runs))
+    names = ", ".join(run.name for run in runs)
+    intro = [paragraph(sentence, "warning") for sentence in warnings(runs)]
+    for run in runs:
+        found = headlines(run)
+        if found and len(runs) > 1:
+            intro.append(paragraph(f"{run.name}:"))
+        intro += [paragraph(sentence) for sentence in found[:6]]
+    intro += [
+        paragraph(sentence)
+        for sentence in dict.fromkeys(run.modelled() for run in runs)
+        if sentence
+    ]
+    content = page(
+        f"Replay of architecture searches: {names}",
+        intro,
+        sections,
+        f"Written by nprep {__version__}. Accuracies in percent, times in seconds.",
+    )
+    write_file(out, content.encode())
+    return [out, *(_write_pictures(sections, out) if files else [])]
+
+
+def _write_pictures(sections: Sequence[Section], out: Path) -> list[Path]:
+    """Writes the figures of all sections beside the page."""
+    folder = out.with_name(f"{out.stem}-figures")
+    written = []
+    for section in sections:
+        for picture in section.pictures:
+            for kind, content in picture.files().items():
+                path = folder / f"{picture.name}.{kind}"
+                write_file(path, content)
+                written.append(path)
+    return written
