@@ -1,6 +1,6 @@
 """The search for the most sample-efficient configuration of the neural predictor.
 
-    python bench/best_configuration.py TABLE.h5 [--view completed] [--protocol wen2020|bananas]
+    python -m bench.best_configuration TABLE.h5 [--view completed] [--protocol wen2020|bananas]
         [--trials 12] [--seed 0] [--variants a;name=value,...] [--raw FILE.npz]
 
 Runs ``np-best`` with the settings that ship, then with one or some of them changed, and prints for
@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from predictor_choices import one_repeat, parse
 
+from bench.predictor_choices import one_repeat, parse
 from nprep.runs.protocols import PROTOCOLS, with_rules
 from nprep.search.base import Method, ReplayProtocol, Trace, trial_seed
 from nprep.search.np_best import BestPredictor

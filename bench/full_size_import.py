@@ -4,7 +4,7 @@ The real files can't be shipped. This one has their format and their number of r
 accuracies average to the measured means, and every other value is made up. All arrays that come
 out of the import are compared with those that went in, bit for bit.
 
-    NPREP_DATA=FOLDER_WITH_measured.npz python bench/full_size_import.py [--full] [--jobs 2]
+    NPREP_DATA=FOLDER_WITH_measured.npz python -m bench.full_size_import [--full] [--jobs 2]
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ import numpy as np
 from nprep.kernels.numeric.crc32c import masked_crc32c
 from nprep.table.schema import BUDGETS
 from nprep.table.sources._runs import empty_values
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import tfrecord_writer as writer
+from tests import tfrecord_writer as writer
 
 
 def make_values(measured: Path, budgets: tuple[int, ...]) -> np.ndarray:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests import naive
-
-# The first example of a test may compile kernels for seconds, and no test judges by time.
-settings.register_profile("nprep", deadline=None)
-settings.load_profile("nprep")
 
 
 @st.composite

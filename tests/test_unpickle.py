@@ -71,7 +71,7 @@ plain = st.recursive(
 
 
 @given(plain, st.sampled_from(range(3, pickle.HIGHEST_PROTOCOL + 1)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_plain_values_come_back(value: Any, protocol: int) -> None:
     assert load(pickle.dumps(value, protocol)) == value
 

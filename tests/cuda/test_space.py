@@ -221,7 +221,7 @@ def test_mutations_follow_the_cpu_streams(device: Device, rule: str) -> None:
     np.testing.assert_array_equal(device.download(resident), states)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     count=st.integers(1, 40),
     blocks=st.integers(1, 9),

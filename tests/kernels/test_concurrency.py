@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +13,8 @@ from nprep.kernels.search.concurrency import schedule
 from nprep.search.base import ReplayProtocol, trial_seed
 from nprep.search.baselines import RegularizedEvolution
 from nprep.search.registry import make_method
+from tests.search.naive_evolution import evolve_by_events
 from tests.synthetic import synthetic_view
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
-from naive_evolution import evolve_by_events
 
 VIEW = synthetic_view(900)
 EVOLUTIONS = {

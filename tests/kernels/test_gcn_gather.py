@@ -32,7 +32,7 @@ def plain_sum(products: NDArray[np.float32], lists: Lists, row: int) -> NDArray[
     return total
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     width=st.integers(1, 110), rows=st.integers(1, 9), seed=st.integers(0, 2**31), cut=st.integers()
 )

@@ -12,7 +12,7 @@ from nprep.kernels.numeric.gemm import gemm, gemm_tn, transpose
 sizes = st.integers(1, 70)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(rows=sizes, depth=sizes, columns=sizes, seed=st.integers(0, 2**31))
 def test_products_equal_numpy(rows: int, depth: int, columns: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -50,7 +50,7 @@ def test_a_product_has_the_same_bits_in_any_row_position() -> None:
         np.testing.assert_array_equal(alone[0], whole[row])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(rows=sizes, columns=sizes)
 def test_transpose_equals_numpy(rows: int, columns: int) -> None:
     a = np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)

@@ -22,7 +22,7 @@ def halves(pairs: NDArray[np.uint32]) -> tuple[NDArray[np.float32], NDArray[np.f
     return (pairs << 16).view(np.float32), (pairs & np.uint32(0xFFFF0000)).view(np.float32)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(rows=st.integers(1, 30), depth=st.integers(1, 40), seed=st.integers(0, 2**31))
 def test_pairs_hold_rounded_neighbours(rows: int, depth: int, seed: int) -> None:
     values = np.random.default_rng(seed).standard_normal((rows, depth)).astype(np.float32)
@@ -37,7 +37,7 @@ def test_pairs_hold_rounded_neighbours(rows: int, depth: int, seed: int) -> None
 
 
 @pytest.mark.skipif(not AVAILABLE, reason="this processor has no products of bfloat16 numbers")
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     rows=st.integers(1, 110),
     depth=st.integers(1, 60),

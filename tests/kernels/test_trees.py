@@ -65,7 +65,7 @@ def naive_predict(trees: TreeEnsemble, features: np.ndarray) -> np.ndarray:
     return out + trees.base[0]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**31),
     trees=st.integers(0, 5),

@@ -374,7 +374,7 @@ names = st.sampled_from([CONV3X3, CONV1X1, MAXPOOL3X3, INPUT, OUTPUT, "conv5x5"]
 
 
 @given(st.integers(2, 8), edges, st.lists(names, min_size=8, max_size=8), st.integers(0, 3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_graph_is_judged_as_the_documentation_says(
     size: int, bits: int, ops: list[str], ends: int
 ) -> None:

@@ -265,9 +265,7 @@ def test_unknown_times_and_new_columns_are_kept(run_folder: Path, tmp_path: Path
 
 
 @given(data=st.data())
-@settings(
-    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_is_found_or_harmless(data: st.DataObject, run_folder: Path, tmp_path: Path) -> None:
     """Flipped bytes and cuts end in a sentence, or in curves that could have been written."""
     content = bytearray((run_folder / "curves.csv").read_bytes())

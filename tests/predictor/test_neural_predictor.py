@@ -96,7 +96,7 @@ def replace_cells(view: View, count: int) -> View:
     )
 
 
-@hypothesis_settings(deadline=None, max_examples=50)
+@hypothesis_settings(max_examples=50)
 @given(seed=st.integers(0, 10_000), cells=st.integers(1, 60), count=st.integers(0, 70))
 def test_the_best_are_ranked_by_position_in_the_view(seed: int, cells: int, count: int) -> None:
     # Bug of others: ranks used as positions, so that the "best" were random cells.

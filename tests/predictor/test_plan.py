@@ -46,7 +46,7 @@ def test_predictions_equal_dense(normalisation: str, layers: int) -> None:
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
-@hypothesis_settings(deadline=None, max_examples=20)
+@hypothesis_settings(max_examples=20)
 @given(
     width=st.integers(1, 40),
     head=st.lists(st.integers(1, 20), max_size=2).map(tuple),

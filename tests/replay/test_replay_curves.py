@@ -112,7 +112,7 @@ def test_oracle_is_a_constant() -> None:
 
 
 @given(horizon=st.integers(1, 100_000), extra=st.lists(st.integers(1, 200_000), max_size=3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_sample_grid(horizon: int, extra: list[int]) -> None:
     grid = sample_grid(horizon, extra)
     assert grid == sorted(set(grid))
@@ -126,7 +126,7 @@ def test_sample_grid(horizon: int, extra: list[int]) -> None:
     ),
     targets=st.lists(st.floats(89, 96, width=32), min_size=1, max_size=4),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_first_reached_equals_a_search(means: list[list[float]], targets: list[float]) -> None:
     reached = first_reached(np.array(means), np.array(targets))
     for i, curve in enumerate(means):

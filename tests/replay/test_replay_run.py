@@ -282,7 +282,7 @@ def test_view_may_lack_training_times(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=150)
 def test_damaged_block_is_never_taken_for_results(reference: Path, data: st.DataObject) -> None:
     block = blocks_of(SETTINGS)[0]
     sound = (reference / block.file).read_bytes()

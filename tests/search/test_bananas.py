@@ -37,7 +37,7 @@ def naive_paths(cell: naive.Cell) -> set[tuple[str, ...]]:
 
 
 @given(cell=st.one_of(cells(), specs()))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_paths_are_those_of_the_cell(cell: naive.Cell) -> None:
     every = [p for length in range(6) for p in itertools.product(naive.INTERIOR, repeat=length)]
     assert len(every) == NUM_PATHS
@@ -154,7 +154,7 @@ def test_an_ensemble_trains_as_in_plain_numpy(padded: bool) -> None:
     outputs=st.lists(st.floats(-5, 15, width=32), min_size=4, max_size=4),
     relative=st.booleans(),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_losses_are_as_defined(outputs: list[float], relative: bool) -> None:
     targets = np.array([5.5, 9.0, 6.25, 80.0, 5.0], np.float32)
     order = np.array([4, 2, 0, 1, 3])

@@ -142,7 +142,7 @@ def test_rounds_are_what_can_be_trained_side_by_side() -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_neighbours_differ_in_one_place(seed: int) -> None:
     state = seed_state(np.random.SeedSequence(seed))
     operations, child = np.empty(7, np.uint8), np.empty(7, np.uint8)

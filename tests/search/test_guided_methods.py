@@ -77,7 +77,7 @@ def split(trace: Trace) -> list[np.ndarray]:
     share=st.sampled_from([0.5, 0.25, 0.0625]),
     data=st.data(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_random_good_cells_are_among_the_best_and_new(
     scores: list[int], share: float, data: st.DataObject
 ) -> None:

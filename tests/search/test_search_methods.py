@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,10 +22,8 @@ from nprep.search.base import (
 )
 from nprep.search.baselines import Oracle, RandomSearch, RegularizedEvolution, space_of
 from nprep.search.registry import make_method
+from tests.search.naive_evolution import NaiveEvolution
 from tests.synthetic import synthetic_view
-
-sys.path.insert(0, str(Path(__file__).parent))
-from naive_evolution import NaiveEvolution
 
 VIEW = synthetic_view(1500)
 PROTOCOLS = {
@@ -121,7 +116,7 @@ def test_noise_is_splitmix64() -> None:
     counter=st.integers(0, 2**40),
     present=st.lists(st.booleans(), min_size=1, max_size=4),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_repeats_are_drawn_among_those_present(
     seed: int, counter: int, present: list[bool]
 ) -> None:

@@ -85,7 +85,7 @@ def test_cells_of_a_bracket_differ() -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_codes_are_the_spec(seed: int) -> None:
     bits, operations = random_spec_batch(seed_state(np.random.SeedSequence(seed)), 5)
     codes = to_codes(bits, operations)

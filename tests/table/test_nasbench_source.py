@@ -255,7 +255,7 @@ fields = st.one_of(
     row=st.integers(0, 59),
     same_parameters=st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_compiled_decoder_agrees_with_the_slow_one(
     evaluations: list[list[float | None]],
     parameters: int | None,
@@ -308,7 +308,7 @@ def test_the_compiled_decoder_agrees_with_the_slow_one(
 
 
 @given(st.binary(max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_random_bytes_in_a_record_never_decode_nor_crash(data: bytes) -> None:
     space = small_space()
     content, metrics = official_parts(space)

@@ -37,7 +37,7 @@ def test_crc32c_has_the_published_values(data: bytes, value: int) -> None:
 
 
 @given(st.binary(max_size=200), st.integers(0, 5), st.integers(0, 5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_crc32c_of_any_part_is_that_of_the_slow_one(data: bytes, skip: int, drop: int) -> None:
     array = as_array(data)
     start = min(skip, len(data))
@@ -68,7 +68,7 @@ def read_all(path: Path, chunk_bytes: int) -> list[bytes]:
 @given(
     st.lists(st.binary(max_size=60), min_size=1, max_size=30), st.sampled_from([1, 7, 16, 50, 1000])
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_reading_in_chunks_of_any_size_finds_every_record(
     tmp_path_factory: pytest.TempPathFactory, payloads: list[bytes], chunk_bytes: int
 ) -> None:

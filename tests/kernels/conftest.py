@@ -1,7 +1,0 @@
-"""Loads the settings of property tests."""
-
-from __future__ import annotations
-
-from tests import strategies
-
-__all__ = ["strategies"]
