@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import platform
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,35 +13,29 @@ import numba
 import numpy as np
 
 from nprep import __version__
-from nprep.errors import RunFolderError
-from nprep.plot.figure import BANDS, figure_data, save_figure
+from nprep.plot.figure import save_figure
+from nprep.plot.run_figure import figure_of
 from nprep.replay.progress import Progress
 from nprep.replay.workers import Engine, LocalEngine, Work, load_view
-from nprep.results.clock import all_by_training_time, clock_csv, seconds_csv, timeline
-from nprep.results.curves import Curves, curve_rows, curves_of, to_csv
-from nprep.results.summary import best_of, summarize
+from nprep.results import trials
+from nprep.results.curves import Curves, curves_of
+from nprep.results.outputs import derive_outputs, write_data
+from nprep.runs.concurrent import ConcurrentTrials, read_concurrent, write_concurrent
 from nprep.runs.folder import (
     FORMAT,
-    SETTINGS,
     Block,
-    Results,
     opened,
-    read_block,
     run_digest,
-    to_json,
-    write_file,
     write_sums,
 )
-from nprep.runs.protocols import in_words, label
 from nprep.runs.settings import (
     ReplaySettings,
     ViewSource,
-    is_timed,
     train_samples_of,
     view_digest,
 )
 from nprep.runs.shard import Shard
-from nprep.search.base import Method
+from nprep.search.base import Method, trial_seed
 from nprep.table.view import View
 
 
@@ -83,11 +76,7 @@ def describe_run(
 
 def blocks_of(settings: ReplaySettings) -> list[Block]:
     """All blocks of a replay, method by method."""
-    return [
-        Block(name, first, min(settings.block, settings.trials - first))
-        for name in settings.methods
-        for first in range(0, settings.trials, settings.block)
-    ]
+    return trials.blocks_of(settings.methods, settings.trials, settings.block)
 
 
 @dataclass(frozen=True)
@@ -110,6 +99,12 @@ class Prepared:
     content: dict[str, Any]
     run: str
 
+    def trials(self, folder: Path) -> trials.StoredTrials:
+        """The trials of this replay that lie in a folder."""
+        horizons = {name: self.settings.horizon(each) for name, each in self.methods.items()}
+        shape = self.view.validation.shape
+        return trials.StoredTrials(folder, self.content["run"], horizons, shape)
+
 
 def prepare(settings: ReplaySettings, source: ViewSource, shard: Shard | None = None) -> Prepared:
     """Loads what a replay needs and checks that it can be run.
@@ -126,6 +121,13 @@ def prepare(settings: ReplaySettings, source: ViewSource, shard: Shard | None = 
         "format": FORMAT,
         "run": run,
         **({} if shard is None else {"shard": shard.to_json()}),
+        "methods": {
+            name: {
+                "train_samples": train_samples_of(method),
+                "horizon": settings.horizon(method),
+            }
+            for name, method in methods.items()
+        },
         "source": source.describe(),
         "versions": {
             "python": platform.python_version(),
@@ -153,7 +155,7 @@ def run_replay(
         settings: What to run.
         source: Where the view comes from.
         folder: Where results go; must be new or empty unless resumed.
-        jobs: Number of processes; 1 runs the trials in this one. Does not bear on results.
+        jobs: Number of processes, which affects no result; 1 runs the trials in this one.
         resume: Whether to continue a run in ``folder``.
         quiet: Whether to hide the progress.
         engine: What runs the trials instead of ``jobs`` processes of this machine.
@@ -219,19 +221,13 @@ def _run_blocks(
 ) -> None:
     """Runs the blocks whose results are missing or damaged."""
     view, settings = prepared.view, prepared.settings
-    missing = []
-    for block in blocks:
-        horizon = settings.horizon(prepared.methods[block.method])
-        try:
-            read_block(folder, block, horizon, view.validation.shape, prepared.run)
-        except ValueError:
-            missing.append(block)
+    missing = list(prepared.trials(folder).lacking(blocks))
     if not missing:
         return
-    trials = dict.fromkeys((block.method for block in missing), 0)
+    left = dict.fromkeys((block.method for block in missing), 0)
     for block in missing:
-        trials[block.method] += block.count
-    progress = Progress(trials, engine.workers, quiet, mode=progress_mode)
+        left[block.method] += block.count
+    progress = Progress(left, engine.workers, quiet, mode=progress_mode)
     work = Work(
         missing,
         settings,
@@ -260,35 +256,42 @@ def _final_accuracies(prepared: Prepared, folder: Path, block: Block) -> list[fl
     """The test accuracy in percent of what each trial of a stored block ends with."""
     settings, view = prepared.settings, prepared.view
     method = prepared.methods[block.method]
-    horizon = settings.horizon(method)
     try:
-        results = read_block(folder, block, horizon, view.validation.shape, prepared.run)
+        results = prepared.trials(folder).read(block)
     except ValueError:
         # Somebody has damaged it since; the outputs will say so.
         return []
+    horizon = settings.horizon(method)
     curves = curves_of(
         block.method, train_samples_of(method), horizon, results, view, settings.protocol
     )
     return [float(value) for value in curves.test[:, -1]]
 
 
-def figure_notes(settings: ReplaySettings, view: View) -> list[str]:
-    """What a reader must know who sees nothing but the figure."""
-    protocol = settings.protocol
-    about = f"View {view.name}: {view.description}"
-    counts = view.provenance.get("validation_accuracy", {})
-    if counts.get("modelled"):
-        share = counts["modelled"] / max(1, sum(counts.values()))
-        about += f". Modelled, not measured: {share:.0%} of the validation accuracies."
-    rules = (
-        f"{BANDS['error']} over {settings.trials} trials. Protocol {label(protocol)}: "
-        f"{in_words(protocol)}; seed {settings.seed}; nprep {__version__}."
-    )
-    return textwrap.wrap(about, 130) + textwrap.wrap(rules, 130)
+def _run_concurrently(prepared: Prepared, folder: Path) -> None:
+    """Runs the trials on many machines that are missing or damaged.
+
+    They are those of methods whose choices depend on what has ended when a machine becomes free.
+    """
+    settings, view = prepared.settings, prepared.view
+    for name, method in prepared.methods.items():
+        if not hasattr(method, "run_concurrently"):
+            continue
+        # One machine has done its work already.
+        for workers in [each for each in settings.workers if each > 1]:
+            shape = view.validation.shape
+            try:
+                read_concurrent(folder, name, workers, settings.trials, shape, prepared.run)
+            except (FileNotFoundError, ValueError):
+                seeds = [trial_seed(settings.seed, name, each) for each in range(settings.trials)]
+                horizon = settings.horizon(method)
+                traces = method.run_concurrently(view, seeds, horizon, settings.protocol, workers)
+                found = ConcurrentTrials.of_traces(traces, settings.protocol, workers)
+                write_concurrent(folder, name, workers, found, prepared.run)
 
 
 def write_outputs(prepared: Prepared, folder: Path) -> Replay:
-    """Reads all blocks and writes what a person reads.
+    """Runs what the blocks leave open and writes what a person reads.
 
     Args:
         prepared: The replay.
@@ -297,65 +300,9 @@ def write_outputs(prepared: Prepared, folder: Path) -> Replay:
     Raises:
         RunFolderError: If a block was damaged, or an output cannot be written.
     """
-    settings, view, content = prepared.settings, prepared.view, prepared.content
-    all_curves = []
-    timelines = []
-    timed = is_timed(view)
-    for name, method in prepared.methods.items():
-        horizon = settings.horizon(method)
-        try:
-            parts = [
-                read_block(folder, block, horizon, view.validation.shape, prepared.run)
-                for block in blocks_of(settings)
-                if block.method == name
-            ]
-        except ValueError as error:
-            raise RunFolderError(
-                f"{error}, though it was stored: --resume computes it again."
-            ) from error
-        results = Results.stack(parts)
-        all_curves.append(
-            curves_of(name, train_samples_of(method), horizon, results, view, settings.protocol)
-        )
-        if name != "oracle":
-            timelines += [
-                timeline(name, method, results, view, settings, workers)
-                for workers in settings.workers
-            ]
-    by_seconds = all_by_training_time(all_curves, settings.protocol.seconds) if timed else []
-    best = best_of(view)
-    summary = summarize(
-        all_curves,
-        settings,
-        {"run": content["run"], "source": content["source"]},
-        best,
-        by_seconds,
-        timelines,
-    )
-    csv_path, summary_path = folder / "curves.csv", folder / "summary.json"
-    write_file(csv_path, to_csv([row for curves in all_curves for row in curve_rows(curves)]))
-    write_file(summary_path, to_json(summary))
-    more = []
-    if by_seconds:
-        more.append(folder / "curves-seconds.csv")
-        write_file(more[-1], seconds_csv(by_seconds))
-    if timelines:
-        more.append(folder / "clock.csv")
-        write_file(more[-1], clock_csv(timelines))
-    benchmark = "NASBench-101"
-    if view.name == "surrogate":
-        benchmark = f"fitted surrogate of {benchmark}"
-    axis = settings.protocol.axis if by_seconds else "samples"
-    what = {"samples": "Samples", "seconds": "Training time"}[axis]
-    title = f"{what} needed to find a good cell ({benchmark})"
-    data = figure_data(
-        by_seconds if axis == "seconds" else all_curves,
-        "test",
-        figure_notes(settings, view),
-        x_axis=axis,
-        best=best["test"] if settings.protocol.shows == "regret" else None,
-    )
-    figures = save_figure(folder, data, title)
-    files = (folder / SETTINGS, csv_path, summary_path, *more, *figures)
+    _run_concurrently(prepared, folder)
+    outputs = derive_outputs(folder, prepared.view)
+    files = write_data(folder, outputs)
+    files += save_figure(folder, *figure_of(outputs))
     write_sums(folder, files)
-    return Replay(folder, files, tuple(all_curves), summary)
+    return Replay(folder, tuple(files), outputs.curves, outputs.summary)

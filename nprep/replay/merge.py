@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,11 +16,10 @@ from nprep.runs.folder import (
     Block,
     differences_of,
     opened,
-    read_block,
     read_settings,
     write_file,
 )
-from nprep.runs.settings import ReplaySettings, TableSource, ViewSource
+from nprep.runs.settings import ReplaySettings, TableSource, ViewSource, settings_from
 from nprep.runs.shard import Shard
 
 
@@ -89,15 +87,6 @@ def read_parts(folders: Sequence[Path]) -> list[Part]:
     return parts
 
 
-def _rebuilt(kind: Any, content: Any) -> Any:
-    """A value of a settings class, or of a field of one, from what JSON made of it."""
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        kinds = typing.get_type_hints(kind)
-        names = [field.name for field in dataclasses.fields(kind)]
-        return kind(**{name: _rebuilt(kinds[name], content[name]) for name in names})
-    return tuple(content) if isinstance(content, list) else content
-
-
 def settings_of(content: dict[str, Any], name: Path) -> ReplaySettings:
     """The settings that a ``settings.json`` holds.
 
@@ -105,7 +94,7 @@ def settings_of(content: dict[str, Any], name: Path) -> ReplaySettings:
         RunFolderError: If it holds none that this version knows.
     """
     try:
-        settings: ReplaySettings = _rebuilt(ReplaySettings, content["run"])
+        settings = settings_from(content["run"])
     except (KeyError, TypeError, SettingsError) as error:
         raise RunFolderError(
             f"the settings of {name} are damaged or of another version of nprep ({error}): use the "
@@ -130,13 +119,7 @@ def _recorded_source(content: dict[str, Any], name: Path, table: Path | None) ->
 def complete_blocks(prepared: Prepared, part: Part) -> list[Block]:
     """The blocks of a part, all of them there and sound."""
     blocks = part.shard.select(blocks_of(prepared.settings))
-    wrong = []
-    for block in blocks:
-        horizon = prepared.settings.horizon(prepared.methods[block.method])
-        try:
-            read_block(part.folder, block, horizon, prepared.view.validation.shape, prepared.run)
-        except ValueError as error:
-            wrong.append(error)
+    wrong = list(prepared.trials(part.folder).lacking(blocks).values())
     if wrong:
         raise RunFolderError(
             f"shard {part.shard} lacks {len(wrong)} of its {len(blocks)} blocks of trials "

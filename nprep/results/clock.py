@@ -2,13 +2,15 @@
 
 Simulated: how long trainings take is the table's; nothing depends on this computer. A method says
 what may be trained side by side by the rounds of its traces; one whose choices depend on what has
-ended when a machine becomes free runs anew for each number of machines.
+ended when a machine becomes free has run anew for each number of machines
+(:mod:`nprep.runs.concurrent`).
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.results.curves import Curves, queries_seen, spread, tested
+from nprep.runs.concurrent import ConcurrentTrials, improvements
 from nprep.runs.folder import Results
-from nprep.runs.settings import ReplaySettings, train_samples_of
-from nprep.search.base import Method, ReplayProtocol, TimedTrace, Trace, trial_seed, within_limits
+from nprep.runs.settings import ReplaySettings
 from nprep.table.view import View
 
 # At how many points of time curves are known; the first and the last among them.
@@ -80,11 +82,7 @@ def steps_of(
         test: (S,) in [0, 1], as reported of each training's cell.
     """
     order = np.argsort(ends, kind="stable")
-    values = validation[order]
-    best = np.maximum.accumulate(values)
-    better = np.ones(len(values), bool)
-    better[1:] = values[1:] > best[:-1]
-    chosen = order[better]
+    chosen = order[improvements(validation[order])]
     return Steps(
         ends[chosen],
         100.0 * validation[chosen].astype(np.float64),
@@ -132,8 +130,7 @@ def by_training_time(curves: Curves, limit: float | None = None) -> Curves:
     trials = []
     for row in range(len(curves.test)):
         best = curves.validation[row]
-        better = np.ones(len(best), bool)
-        better[1:] = best[1:] > best[:-1]
+        better = improvements(best)
         trials.append(Steps(curves.seconds[row, better], best[better], curves.test[row, better]))
     end = float(curves.seconds[:, -1].max()) if limit is None else limit
     return by_time(curves.method, curves.train_samples, trials, end)
@@ -166,8 +163,8 @@ def all_by_training_time(all_curves: Sequence[Curves], limit: float | None) -> l
 
 def _scheduled(
     results: Results, view: View, workers: int, pause: float
-) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.float64]]]:
-    """The number of each trial, and when its trainings start and end, in their order."""
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """The number of each trial, and when its trainings end, in their order."""
     # Compiled when a clock is asked for.
     from nprep.kernels.search.concurrency import schedule
 
@@ -179,67 +176,57 @@ def _scheduled(
         starts, ends = np.empty(length), np.empty(length)
         seconds = np.ascontiguousarray(times[trial, :length])
         schedule(seconds, rounds, workers, pause, starts, ends)
-        yield trial, starts, ends
+        yield trial, ends
 
 
 def timeline(
     name: str,
-    method: Method,
+    train_samples: int,
     results: Results,
     view: View,
     settings: ReplaySettings,
     workers: int,
+    concurrent: ConcurrentTrials | None = None,
 ) -> Timeline:
     """A method on a number of machines.
 
     Args:
-        name: The method's name, which its seeds depend on.
-        method: The method.
+        name: The method's name.
+        train_samples: N of a predictor, else 0.
         results: Its trials, one machine each.
         view: The cells.
         settings: Of the replay.
         workers: Number of machines.
+        concurrent: Its trials on so many machines, if its choices depend on their number.
     """
     protocol = settings.protocol
     trials: list[Steps] = []
-    last: list[float] = []
-    busy: list[float] = []
-
-    def add(
-        ends: NDArray[np.float64],
-        seconds: NDArray[np.float32],
-        validation: NDArray[np.float32],
-        test: NDArray[np.float32],
-    ) -> None:
-        trials.append(steps_of(ends, validation, test))
-        last.append(float(ends.max()))
-        busy.append(float(seconds.sum(dtype=np.float64) / (workers * ends.max())))
-
-    # One machine has done its work already.
-    if workers > 1 and hasattr(method, "run_concurrently"):
-        for trial in range(settings.trials):
-            seeds = [trial_seed(settings.seed, name, trial)]
-            (timed,) = method.run_concurrently(
-                view, seeds, settings.horizon(method), protocol, workers
+    if concurrent is not None:
+        test = tested(view, protocol, concurrent.positions, concurrent.repeats)
+        edges = np.concatenate([[0], np.cumsum(concurrent.counts)])
+        for first, last in itertools.pairwise(edges.tolist()):
+            within = slice(first, last)
+            trials.append(
+                Steps(
+                    concurrent.times[within],
+                    100.0 * concurrent.validation[within].astype(np.float64),
+                    100.0 * test[within].astype(np.float64),
+                )
             )
-            trace, ends = _limited(timed, protocol)
-            test = tested(view, protocol, trace.positions, trace.repeats)
-            add(ends, trace.seconds, trace.validation, test)
+        last_ends, busy = concurrent.ends, concurrent.busy
     else:
         values, times = queries_seen(results, view)
-        pause = settings.predictor_seconds if train_samples_of(method) else 0.0
-        for trial, _, ends in _scheduled(results, view, workers, pause):
+        pause = settings.predictor_seconds if train_samples else 0.0
+        last_ends, busy = np.empty(len(results.lengths)), np.empty(len(results.lengths))
+        for trial, ends in _scheduled(results, view, workers, pause):
             within = slice(len(ends))
             at = results.positions[trial, within], results.repeats[trial, within]
-            add(ends, times[trial, within], values[trial, within], tested(view, protocol, *at))
-    curves = by_time(name, train_samples_of(method), trials, max(last))
-    return Timeline(curves, workers, np.array(last), np.array(busy))
-
-
-def _limited(timed: TimedTrace, protocol: ReplayProtocol) -> tuple[Trace, NDArray[np.float64]]:
-    """The trace and the ends of what a protocol's limit of seconds lets a trial begin."""
-    trace = within_limits(timed.trace, protocol)
-    return trace, timed.ends[: len(trace)]
+            trials.append(steps_of(ends, values[trial, within], tested(view, protocol, *at)))
+            last_ends[trial] = ends.max()
+            spent = times[trial, within].sum(dtype=np.float64)
+            busy[trial] = spent / (workers * ends.max())
+    curves = by_time(name, train_samples, trials, float(last_ends.max()))
+    return Timeline(curves, workers, last_ends, busy)
 
 
 def time_grid(curves: Curves) -> NDArray[np.float64]:

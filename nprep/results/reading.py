@@ -15,15 +15,8 @@ from typing import Any
 from nprep.errors import RunFolderError, SettingsError, TableError
 from nprep.results.curves import Curves, curves_of
 from nprep.results.series import Series, read_series
-from nprep.runs.folder import (
-    SETTINGS,
-    SUMS,
-    Block,
-    Results,
-    read_block,
-    read_output,
-    run_digest,
-)
+from nprep.results.trials import StoredTrials
+from nprep.runs.folder import SETTINGS, SUMS, Results, read_output
 from nprep.runs.protocols import in_words, label, with_rules
 from nprep.runs.settings import TableSource, view_digest
 from nprep.search.base import ReplayProtocol
@@ -165,24 +158,12 @@ class Run:
         Raises:
             RunFolderError: If a block of trials is missing or damaged.
         """
-        trials, size = int(self.run["trials"]), int(self.run["block"])
-        horizon = int(self.summary["methods"][method]["horizon"])
-        try:
-            parts = [
-                read_block(
-                    self.folder,
-                    Block(method, first, min(size, trials - first)),
-                    horizon,
-                    view.validation.shape,
-                    run_digest(self.run),
-                )
-                for first in range(0, trials, size)
-            ]
-        except ValueError as error:
-            raise RunFolderError(
-                f"{error}: python -m nprep.replay with --resume runs those trials again."
-            ) from error
-        return Results.stack(parts)
+        return self.trials(view).results(method)
+
+    def trials(self, view: View) -> StoredTrials:
+        """The trials in the run's folder."""
+        horizons = {name: int(each["horizon"]) for name, each in self.summary["methods"].items()}
+        return StoredTrials(self.folder, self.run, horizons, view.validation.shape)
 
     def curves(self, method: str, view: View) -> Curves:
         """The curves of all trials of a method.

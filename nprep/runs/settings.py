@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -187,6 +188,30 @@ class ReplaySettings:
             "workers": list(self.workers),
             "protocol_differs_in": differences(self.protocol),
         }
+
+
+def settings_from(run: dict[str, Any]) -> ReplaySettings:
+    """The settings that :meth:`ReplaySettings.to_json` made JSON of.
+
+    Args:
+        run: What lies under "run" in ``settings.json``; methods are known by their names.
+
+    Raises:
+        SettingsError: If this version knows no such settings.
+        KeyError: If one is missing.
+        TypeError: If it holds something else.
+    """
+    settings: ReplaySettings = _rebuilt(ReplaySettings, run)
+    return settings
+
+
+def _rebuilt(kind: Any, content: Any) -> Any:
+    """A value of a settings class, or of a field of one, from what JSON made of it."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        kinds = typing.get_type_hints(kind)
+        names = [field.name for field in dataclasses.fields(kind)]
+        return kind(**{name: _rebuilt(kinds[name], content[name]) for name in names})
+    return tuple(content) if isinstance(content, list) else content
 
 
 def is_timed(view: View) -> bool:

@@ -395,4 +395,4 @@ def test_a_clock_that_jumps(
 
 def test_settings_say_nothing_of_time_and_place(reference: Path) -> None:
     content = json.loads((reference / "settings.json").read_text())
-    assert set(content) == {"format", "run", "source", "versions"}
+    assert set(content) == {"format", "run", "methods", "source", "versions"}
