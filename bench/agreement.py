@@ -22,8 +22,8 @@ from nprep.predictor.backends.base import TrainingTask
 from nprep.predictor.backends.make import make_backend
 from nprep.predictor.plan import SharingPlan
 from nprep.predictor.settings import GcnSettings
-from nprep.search.base import ReplayProtocol, trial_seed
 from nprep.search.neural_predictor import NeuralPredictor
+from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.table.table import Table
 from nprep.table.view import View
 

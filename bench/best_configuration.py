@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 
 from bench.predictor_choices import one_repeat, parse
 from nprep.runs.protocols import PROTOCOLS, with_rules
-from nprep.search.base import Method, ReplayProtocol, Trace, trial_seed
+from nprep.search.method import Method
 from nprep.search.np_best import BestPredictor
 from nprep.search.registry import make_method, method_names
+from nprep.search.rules import ReplayProtocol, trial_seed
+from nprep.search.trace import Trace
 from nprep.table.table import Table
 from nprep.table.view import View
 

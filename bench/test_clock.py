@@ -9,8 +9,8 @@ import pytest
 
 from bench.common import record
 from nprep.kernels.numeric.ranks import count_inversions
-from nprep.search.base import ReplayProtocol, trial_seed
 from nprep.search.baselines import RegularizedEvolution
+from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.table.view import View
 from tests.search.naive_evolution import evolve_by_events
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from bench.common import first, paper_weights, record
-from nprep.imagenet.study.chains import chain_graphs
 from nprep.predictor.gcn import train
-from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.plan import SharingPlan
 from nprep.predictor.settings import WIDTHS, GcnSettings
+from nprep.spaces.graphs import GraphBatch
 from nprep.spaces.nb101.cells import CellBatch
+from nprep.spaces.proxyless.chains import chain_graphs
 
 EPOCHS = 300
 CELLS = 20_000

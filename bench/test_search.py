@@ -12,8 +12,9 @@ import pytest
 from bench.common import CORES, first, record
 from nprep.predictor.plan import SharingPlan
 from nprep.predictor.plan_store import stored_plan
-from nprep.search.base import ReplayProtocol, SearcherMethod, trial_seed
 from nprep.search.baselines import RegularizedEvolution
+from nprep.search.method import SearcherMethod
+from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.spaces.nb101.cells import CellBatch
 from nprep.table.view import View
 from tests.search.naive_evolution import NaiveEvolution

@@ -8,7 +8,7 @@ cells, training runs and budgets::
 On the command line, from this folder: ``python -m nprep.replay --methods own_method:Annealing``.
 What is asked for in one call could be trained side by side, which the simulated clocks of
 ``--workers`` count on. A method that handles all trials at once, or trains for fewer epochs, has
-``run_block`` instead: see ``nprep.search.base.Method``.
+``run_block`` instead: see ``nprep.search.method.Method``.
 """
 
 # %%

@@ -20,7 +20,9 @@ from nprep.results.reading import Run, read_run
 from nprep.results.series import METRICS, STATISTICS
 from nprep.runs.settings import ReplaySettings, ViewSource
 from nprep.runs.source import open_source
-from nprep.search.base import Method, ReplayProtocol, SearcherMethod
+from nprep.search.method import Method
+from nprep.search.registry import as_method
+from nprep.search.rules import ReplayProtocol
 from nprep.table.view import View
 
 if TYPE_CHECKING:
@@ -88,8 +90,8 @@ def run(
     Args:
         trials: Trials of each method.
         methods: Names as on the command line, one or many, among them objects of your own: a
-            :class:`~nprep.search.base.Method`, its class, or the class of a
-            :class:`~nprep.search.base.Searcher`. None takes those of the protocol.
+            :class:`~nprep.search.method.Method`, its class, or the class of a
+            :class:`~nprep.search.method.Searcher`. None takes those of the protocol.
         table: A table file, or a view that is at hand; None takes the built-in table.
         view: Name of the view of the file; None takes the fullest.
         protocol: Name of the rules (see :mod:`nprep.runs.protocols`).
@@ -154,7 +156,7 @@ def load(folder: str | Path) -> Result:
 
 
 def _names_of(
-    methods: str | Sequence[object] | None,
+    methods: str | object | Sequence[object] | None,
 ) -> tuple[tuple[str, ...] | None, tuple[Method, ...]]:
     """Names of all methods, and the objects among them."""
     if methods is None:
@@ -163,30 +165,14 @@ def _names_of(
         methods = [name.strip() for name in methods.split(",") if name.strip()]
     names: list[str] = []
     own: list[Method] = []
-    for method in [methods] if hasattr(methods, "run_block") else methods:
+    for method in methods if isinstance(methods, Sequence) else [methods]:
         if isinstance(method, str):
             names.append(method)
             continue
-        made = _method_of(method)
+        made = as_method(method)
         names.append(made.name)
         own.append(made)
     return tuple(names), tuple(own)
-
-
-def _method_of(given: object) -> Method:
-    """The method that an object or a class stands for.
-
-    Raises:
-        SettingsError: If it is none.
-    """
-    if hasattr(given, "run_block"):
-        return cast(Method, given() if isinstance(given, type) else given)
-    if isinstance(given, type) and hasattr(given, "ask") and hasattr(given, "tell"):
-        return SearcherMethod(str(getattr(given, "name", given.__name__)), given)
-    raise SettingsError(
-        f"method {given!r} is neither a name nor a method, it has no run_block and is no class "
-        "with ask and tell: see nprep.search.base."
-    )
 
 
 def _pandas() -> Any:

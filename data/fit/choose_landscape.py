@@ -23,8 +23,8 @@ from nprep.model.surrogate import Prediction, Surrogate
 from nprep.replay.engine import run_replay
 from nprep.results.curves import KEY_SAMPLES
 from nprep.runs.settings import ReplaySettings
-from nprep.search.base import ReplayProtocol
 from nprep.search.baselines import RandomSearch, RegularizedEvolution
+from nprep.search.rules import ReplayProtocol
 from nprep.spaces.nb101.cells import CellBatch
 from nprep.spaces.nb101.features import FEATURE_NAMES
 from nprep.table.sources import measured

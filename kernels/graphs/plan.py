@@ -87,7 +87,7 @@ def distinct_rows(
     Args:
         members: (n,) the nodes; their neighbours are among them.
         lower: (V,) each node's row below the layer; read for the members.
-        out_starts: As the rest, the graphs (see ``nprep.predictor.graphs.GraphBatch``).
+        out_starts: As the rest, the graphs (see ``nprep.spaces.graphs.GraphBatch``).
         out_nodes: Entries along the edges.
         out_weights: Their weights.
         in_starts: (V + 1,).

@@ -64,7 +64,7 @@ def train_gcn(
     """Trains ``parameters`` in place.
 
     Args:
-        types: (V,) node types (see ``nprep.predictor.graphs.GraphBatch`` for this and the next 8).
+        types: (V,) node types (see ``nprep.spaces.graphs.GraphBatch`` for this and the next 8).
         num_types: Number of node types.
         cell_starts: (N + 1,).
         out_starts: (V + 1,).

@@ -2,7 +2,7 @@
 
 Each loop takes the view as plain arrays and writes its charged queries into arrays of the caller.
 A spec that is not a cell of the view is drawn again. What "charged" and the rules mean is said in
-``nprep.search.base``.
+``nprep.search.rules``.
 """
 
 from __future__ import annotations

@@ -12,10 +12,11 @@ from nprep.errors import SettingsError
 from nprep.kernels.graphs.train import train_gcn
 from nprep.kernels.numeric.initialisation import fill_uniform
 from nprep.kernels.numeric.rng import seed_state
-from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.labels import LabelScale, loss_kind
 from nprep.predictor.settings import GcnSettings
+from nprep.spaces.graphs import GraphBatch
 from nprep.spaces.nb101.cells import CellBatch
+from nprep.spaces.nb101.graphs import cell_graphs
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def train(
     """
     graphs = cells
     if isinstance(graphs, CellBatch):
-        graphs = GraphBatch.from_cells(graphs, settings.normalisation)
+        graphs = cell_graphs(graphs, settings.normalisation)
     if len(graphs) == 0 or len(graphs) != len(labels):
         raise SettingsError(
             f"{len(graphs)} training cells come with {len(labels)} labels; give one label a cell"

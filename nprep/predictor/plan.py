@@ -24,8 +24,9 @@ from nprep.kernels.numeric.gemm import gemm
 from nprep.kernels.numeric.gemm_bfloat16 import gemm_bfloat16, pair_columns, pair_rows
 from nprep.kernels.threads import run_slices
 from nprep.predictor.gcn import GcnWeights
-from nprep.predictor.graphs import GraphBatch
+from nprep.spaces.graphs import GraphBatch
 from nprep.spaces.nb101.cells import CellBatch
+from nprep.spaces.nb101.graphs import cell_graphs
 
 CHUNK_CELLS = 1024
 # Cells of a segment, where there are enough: threads and the memory of product tables divide by
@@ -183,7 +184,7 @@ class SharingPlan:
         if isinstance(cells, CellBatch):
             # Neighbours in this order share most rows: same graph, labels side by side.
             order = np.lexsort((*cells.operations.T[::-1], cells.adjacency_bits)).astype(np.int32)
-            graphs = GraphBatch.from_cells(cells, normalisation)
+            graphs = cell_graphs(cells, normalisation)
         else:
             order = np.arange(len(cells), dtype=np.int32)
             graphs = cells

@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def aggregates(view: View, trials: int, seed: int) -> dict[str, Any]:
     """What is published of the complete data set, computed on a view; accuracies in percent."""
-    from nprep.search.base import ReplayProtocol
     from nprep.search.baselines import RandomSearch, RegularizedEvolution
+    from nprep.search.rules import ReplayProtocol
 
     mean = view.validation.mean(axis=1)
     best = int(mean.argmax())

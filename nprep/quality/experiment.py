@@ -32,7 +32,7 @@ from nprep.predictor.settings import WIDTHS
 from nprep.replay.progress import Progress
 from nprep.runs.folder import FORMAT, opened, to_json, write_file
 from nprep.runs.settings import ViewSource, view_digest
-from nprep.search.base import SEARCH_STREAM, noise_seed_of, stream, trial_seed
+from nprep.search.rules import SEARCH_STREAM, noise_seed_of, stream, trial_seed
 from nprep.table.view import View
 
 KINDS = ("one-stage", "two-stage")

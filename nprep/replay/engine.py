@@ -35,7 +35,8 @@ from nprep.runs.settings import (
     view_digest,
 )
 from nprep.runs.shard import Shard
-from nprep.search.base import Method, trial_seed
+from nprep.search.method import Method
+from nprep.search.rules import trial_seed
 from nprep.table.view import View
 
 

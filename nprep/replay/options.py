@@ -8,8 +8,8 @@ import math
 from nprep.errors import SettingsError
 from nprep.runs.protocols import PROTOCOLS, WEN2020
 from nprep.runs.settings import ReplaySettings
-from nprep.search.base import RULES
 from nprep.search.registry import method_names
+from nprep.search.rules import RULES
 
 # What a named protocol decides unless the option is given.
 _OF_PROTOCOL = ("methods", "samples", "train_samples", "top_k", *RULES, "seconds")

@@ -26,7 +26,7 @@ from nprep.errors import MissingDependencyError, NprepError, SettingsError
 from nprep.replay.workers import Done, Work, bug_in, compute_block, load_view, name_of
 from nprep.runs.folder import Block, Results, differences_of, to_json, write_block
 from nprep.runs.settings import ReplaySettings
-from nprep.search.base import Method
+from nprep.search.method import Method
 from nprep.table.view import View
 
 # A lost node takes the blocks of all its workers; machines lent at a discount are lost often.

@@ -23,7 +23,9 @@ from typing import Protocol
 from nprep.errors import NprepError, RunFolderError
 from nprep.runs.folder import Block, Results, write_block
 from nprep.runs.settings import ReplaySettings, ViewSource, view_digest
-from nprep.search.base import Method, trial_seed, within_limits
+from nprep.search.method import Method
+from nprep.search.rules import trial_seed
+from nprep.search.trace import within_limits
 from nprep.table.view import View
 
 # How often a block is begun again after its process died.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
 from nprep.runs.folder import Results
-from nprep.search.base import SEARCH_STREAM, stream, trial_seed
+from nprep.search.rules import SEARCH_STREAM, stream, trial_seed
 from nprep.table.view import View
 
 

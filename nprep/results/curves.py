@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.runs.folder import Results
-from nprep.search.base import ReplayProtocol
+from nprep.search.rules import ReplayProtocol
 from nprep.table.view import FULL_EPOCHS, View
 
 KEY_SAMPLES = (50, 100, 150, 172, 219, 300, 403, 500, 1000, 2000, 5000, 10_000)

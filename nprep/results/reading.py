@@ -19,7 +19,7 @@ from nprep.results.trials import StoredTrials
 from nprep.runs.folder import SETTINGS, SUMS, Results, read_output
 from nprep.runs.protocols import in_words, label, with_rules
 from nprep.runs.settings import TableSource, view_digest
-from nprep.search.base import ReplayProtocol
+from nprep.search.rules import ReplayProtocol
 from nprep.table.view import View
 
 CURVES = "curves.csv"

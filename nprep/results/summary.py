@@ -31,7 +31,7 @@ from nprep.results.statistics import (
 )
 from nprep.runs.protocols import CONFIDENCE, PROTOCOLS, differences, in_words, label
 from nprep.runs.settings import ReplaySettings
-from nprep.search.base import ReplayProtocol
+from nprep.search.rules import ReplayProtocol
 from nprep.table.view import View
 
 # In percent. The best mean test accuracy of the space is 94.32, the best mean validation 95.06.

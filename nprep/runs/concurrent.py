@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.runs.folder import write_file
-from nprep.search.base import ReplayProtocol, TimedTrace, within_limits
+from nprep.search.rules import ReplayProtocol
+from nprep.search.trace import TimedTrace, within_limits
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import RunFolderError
-from nprep.search.base import Trace
+from nprep.search.trace import Trace
 from nprep.table.schema import BUDGETS
 from nprep.table.view import FULL_EPOCHS
 
@@ -84,8 +84,8 @@ class Results:
         repeats: (T, S) uint8.
         lengths: (T,) int32; the number of queries charged.
         epochs: (T, S) uint8; the lengths of the runs, or None if all were trained in full.
-        rounds: (T, Q) int32; where the rounds of :class:`~nprep.search.base.Trace` begin, filled up
-            with the trial's length; None if each query was a round of its own.
+        rounds: (T, Q) int32; where the rounds of :class:`~nprep.search.trace.Trace` begin, filled
+            up with the trial's length; None if each query was a round of its own.
     """
 
     positions: NDArray[np.int32]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.search.base import ReplayProtocol
+from nprep.search.rules import ReplayProtocol
 from nprep.table.view import Fidelity, View
 
 # How far a published number can be trusted.

@@ -15,8 +15,9 @@ import numpy as np
 from nprep.errors import SettingsError
 from nprep.predictor.backends.names import parse_backend
 from nprep.runs.protocols import differences, protocol_named, with_rules
-from nprep.search.base import Method, ReplayProtocol
+from nprep.search.method import Method
 from nprep.search.registry import make_method
+from nprep.search.rules import ReplayProtocol
 from nprep.table.view import FULL_EPOCHS, View
 
 MAX_TRIALS = 1_000_000
@@ -135,7 +136,7 @@ class ReplaySettings:
         train_samples = train_samples_of(method)
         if train_samples:
             return train_samples + self.top_k
-        return min(self.samples, getattr(method, "max_samples", self.samples))
+        return min(self.samples, self.samples if method.max_samples is None else method.max_samples)
 
     def check_view(self, view: View) -> None:
         """Refuses a view that a method or the protocol cannot be used with.
@@ -223,12 +224,12 @@ def is_timed(view: View) -> bool:
 
 def budgets_of(method: Method) -> tuple[int, ...]:
     """The lengths of training in epochs that a method asks for."""
-    return tuple(getattr(method, "budgets", (FULL_EPOCHS,)))
+    return method.budgets or (FULL_EPOCHS,)
 
 
 def train_samples_of(method: Method) -> int:
     """The number N of a predictor's training cells; 0 for a sequential method."""
-    return int(getattr(method, "train_samples", 0))
+    return method.train_samples
 
 
 class ViewSource(Protocol):

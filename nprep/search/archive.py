@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from nprep.errors import SettingsError
 from nprep.kernels.nb101.cells import MAX_VERTICES
 from nprep.kernels.search.breeding import children_of, draw_many_new
-from nprep.search.base import Evaluator
 from nprep.search.baselines import space_of
+from nprep.search.evaluator import TableEvaluator
 from nprep.spaces.nb101.cells import CellBatch
 from nprep.table.view import View
 
@@ -92,7 +92,7 @@ class Archive:
         values: (N,) float32; their validation accuracies as seen.
     """
 
-    def __init__(self, view: View, evaluator: Evaluator, state: NDArray[np.uint64]) -> None:
+    def __init__(self, view: View, evaluator: TableEvaluator, state: NDArray[np.uint64]) -> None:
         """Starts with nothing.
 
         Args:
@@ -135,7 +135,7 @@ class Archive:
 
         Args:
             count: How many.
-            sampling: "specs" or "cells" (see :class:`nprep.search.base.ReplayProtocol`).
+            sampling: "specs" or "cells" (see :class:`nprep.search.rules.ReplayProtocol`).
 
         Returns:
             Different new cells; fewer than ``count`` where fewer are left.

@@ -21,7 +21,10 @@ from nprep.kernels.nb101.paths import NUM_PATHS, path_encoding
 from nprep.kernels.numeric.mlp_ensemble import ensemble_outputs, fill_glorot, train_ensemble
 from nprep.kernels.numeric.rng import seed_state
 from nprep.search.archive import Archive, Breeding
-from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
+from nprep.search.evaluator import TableEvaluator
+from nprep.search.method import Preset
+from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
+from nprep.search.trace import Trace
 from nprep.spaces.nb101.cells import CellBatch
 from nprep.table.view import View
 
@@ -109,14 +112,14 @@ class Bananas(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
         return [self._trial(view, seed, samples, protocol) for seed in seeds]
 
     def _trial(
         self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
     ) -> Trace:
         draws, networks, sampled = stream(seed, SEARCH_STREAM).spawn(3)
-        evaluator = Evaluator(view, seed, min(samples, self.max_samples), protocol)
+        evaluator = TableEvaluator(view, seed, min(samples, self.max_samples), protocol)
         archive = Archive(view, evaluator, seed_state(draws))
         state = seed_state(networks)
         rng = np.random.default_rng(sampled)

@@ -13,17 +13,15 @@ from nprep.errors import SettingsError
 from nprep.kernels.numeric.rng import seed_state
 from nprep.kernels.search.evolution import Evolution, Rules, Space, evolve, random_search
 from nprep.kernels.search.noise import best_draw
-from nprep.search.base import (
+from nprep.search.method import Preset
+from nprep.search.rules import (
     MAX_QUERIES_PER_SAMPLE,
     SEARCH_STREAM,
-    Preset,
     ReplayProtocol,
-    TimedTrace,
-    Trace,
     noise_seed_of,
     stream,
-    trace_of,
 )
+from nprep.search.trace import TimedTrace, Trace, trace_of
 from nprep.table.view import View
 
 _Loop = Callable[
@@ -91,7 +89,7 @@ class RandomSearch(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
         from_specs = protocol.sampling == "specs"
 
         def loop(
@@ -137,6 +135,7 @@ class RegularizedEvolution(Preset):
     rate: float = 1.0
     initial: str = "specs"
     founders: int | None = None
+    concurrent = True
 
     def __post_init__(self) -> None:
         """Refuses settings that make no sense."""
@@ -177,7 +176,7 @@ class RegularizedEvolution(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
         settings = self._rules()
 
         def loop(
@@ -244,6 +243,7 @@ class Oracle(Preset):
     """
 
     name: str = "oracle"
+    kind = "bound"
 
     def run_block(
         self,
@@ -252,7 +252,7 @@ class Oracle(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
         validation = np.ascontiguousarray(view.validation, np.float32)
         traces = []
         for seed in seeds:

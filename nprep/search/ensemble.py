@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from nprep.errors import SettingsError
 from nprep.predictor.backends.base import predictions
 from nprep.predictor.settings import GcnSettings
-from nprep.search.base import ReplayProtocol, Trace
 from nprep.search.neural_predictor import (
     NeuralPredictor,
     PredictorTrial,
@@ -25,6 +24,8 @@ from nprep.search.neural_predictor import (
     backend_of,
     plan_of,
 )
+from nprep.search.rules import ReplayProtocol
+from nprep.search.trace import Trace
 from nprep.table.view import View
 
 RULES = ("mean", "optimistic", "thompson")
@@ -75,7 +76,7 @@ class EnsemblePredictor(NeuralPredictor):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
         backend = backend_of(view, self.backend)
         trials = [PredictorTrial(self, view, seed, samples, protocol) for seed in seeds]
         learning = [trial for trial in trials if not trial.evaluator.done]

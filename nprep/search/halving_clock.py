@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.search.archive import Genotypes
-from nprep.search.base import Evaluator, TimedTrace
+from nprep.search.evaluator import TableEvaluator
+from nprep.search.trace import TimedTrace
 
 
 class Proposer(Protocol):
@@ -87,7 +88,7 @@ class _Bracket:
 
 def halve_concurrently(
     sampler: Proposer,
-    evaluator: Evaluator,
+    evaluator: TableEvaluator,
     budgets: tuple[int, ...],
     eta: int,
     workers: int,

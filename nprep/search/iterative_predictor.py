@@ -22,8 +22,11 @@ from nprep.errors import SettingsError
 from nprep.predictor.backends.base import TrainingTask, predictions
 from nprep.predictor.backends.make import make_backend
 from nprep.predictor.settings import GcnSettings
-from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
+from nprep.search.evaluator import TableEvaluator
+from nprep.search.method import Preset
 from nprep.search.neural_predictor import backend_of, best_new, plan_of, train_sample
+from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
+from nprep.search.trace import Trace
 from nprep.table.view import View
 
 
@@ -43,6 +46,7 @@ class IterativePredictor(Preset):
 
     name: str = "np-iterative"
     train_samples: int = 172
+    kind = "predictor"
     rounds: int = 5
     top_share: float = 0.5
     predictor: GcnSettings = field(default_factory=lambda: GcnSettings(loss="ranking", width=48))
@@ -70,7 +74,7 @@ class IterativePredictor(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
         backend = backend_of(view, self.backend)
         trials = [_Trial(self, view, seed, samples, protocol) for seed in seeds]
         running = [trial for trial in trials if trial.running]
@@ -104,7 +108,7 @@ class _Trial:
         cells = np.array_split(np.arange(method.train_samples), self._rounds)
         self._sizes = [len(part) for part in cells]
         self._round = 1
-        self.evaluator = Evaluator(view, seed, samples, protocol)
+        self.evaluator = TableEvaluator(view, seed, samples, protocol)
         self._known, self._labels = train_sample(
             view, self.evaluator, self._sizes[0], protocol.sampling, sample_seed
         )

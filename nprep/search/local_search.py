@@ -17,8 +17,10 @@ import numpy as np
 from nprep.errors import SettingsError
 from nprep.kernels.numeric.rng import seed_state
 from nprep.kernels.search.breeding import climb
-from nprep.search.base import SEARCH_STREAM, Preset, ReplayProtocol, Trace, stream, trace_of
 from nprep.search.baselines import rules_of, space_of
+from nprep.search.method import Preset
+from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
+from nprep.search.trace import Trace, trace_of
 from nprep.table.view import View
 
 
@@ -51,7 +53,7 @@ class LocalSearch(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
         space = space_of(view)
         traces = []
         for seed in seeds:

@@ -26,8 +26,11 @@ from nprep.predictor.mlp import predict_perceptron, train_perceptron
 from nprep.predictor.plan import SharingPlan, predict
 from nprep.predictor.plan_store import stored_plan
 from nprep.predictor.settings import FAITHFUL, GcnSettings, MlpSettings
-from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
 from nprep.search.baselines import space_of
+from nprep.search.evaluator import TableEvaluator
+from nprep.search.method import Preset
+from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
+from nprep.search.trace import Trace
 from nprep.spaces.nb101.cells import encode_flat
 from nprep.table.view import View
 
@@ -155,6 +158,7 @@ class NeuralPredictor(Preset):
 
     name: str = "np"
     train_samples: int = 172
+    kind = "predictor"
     two_stage: bool = True
     predictor: GcnSettings = field(default_factory=GcnSettings)
     backend: str = "auto"
@@ -170,7 +174,7 @@ class NeuralPredictor(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
         backend = backend_of(view, self.backend)
         trials = [PredictorTrial(self, view, seed, samples, protocol) for seed in seeds]
         learning = [trial for trial in trials if not trial.evaluator.done]
@@ -209,7 +213,7 @@ class PredictorTrial:
         sample_seed, *self._seeds = stream(seed, SEARCH_STREAM).spawn(3)
         self._view = view
         self._samples = samples
-        self.evaluator = Evaluator(view, seed, samples, protocol)
+        self.evaluator = TableEvaluator(view, seed, samples, protocol)
         self._known, self._labels = train_sample(
             view, self.evaluator, method.train_samples, protocol.sampling, sample_seed
         )
@@ -257,6 +261,7 @@ class MlpPredictor(Preset):
 
     name: str = "mlp"
     train_samples: int = 172
+    kind = "predictor"
     predictor: MlpSettings = field(default_factory=MlpSettings)
 
     def run_block(
@@ -266,12 +271,12 @@ class MlpPredictor(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
         features = _CACHE.get(view, "flat", lambda: encode_flat(view.cells))
         traces = []
         for seed in seeds:
             sample_seed, regressor_seed = stream(seed, SEARCH_STREAM).spawn(2)
-            evaluator = Evaluator(view, seed, samples, protocol)
+            evaluator = TableEvaluator(view, seed, samples, protocol)
             known, labels = train_sample(
                 view, evaluator, self.train_samples, protocol.sampling, sample_seed
             )
@@ -285,7 +290,7 @@ class MlpPredictor(Preset):
 
 def train_sample(
     view: View,
-    evaluator: Evaluator,
+    evaluator: TableEvaluator,
     count: int,
     sampling: str,
     seed: np.random.SeedSequence,
@@ -310,7 +315,7 @@ def regressor_samples(
 
 
 def _train_best(
-    evaluator: Evaluator,
+    evaluator: TableEvaluator,
     scores: NDArray[np.float32],
     known: NDArray[np.int32],
     samples: int,

@@ -29,11 +29,14 @@ from numpy.typing import NDArray
 from nprep.errors import SettingsError
 from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import GcnWeights, fit, train
-from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.plan import SharingPlan, predict
 from nprep.predictor.settings import GcnSettings
-from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
+from nprep.search.evaluator import TableEvaluator
+from nprep.search.method import Preset
 from nprep.search.neural_predictor import best_new, plan_of, train_sample
+from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
+from nprep.search.trace import Trace
+from nprep.spaces.nb101.graphs import cell_graphs
 from nprep.table.view import View
 
 
@@ -92,7 +95,7 @@ class BestPredictor(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
         return [self._trial(view, seed, samples, protocol) for seed in seeds]
 
     def _trial(
@@ -100,7 +103,7 @@ class BestPredictor(Preset):
     ) -> Trace:
         sample_seed, choice_seed, network_seed = stream(seed, SEARCH_STREAM).spawn(3)
         rng = np.random.default_rng(choice_seed)
-        evaluator = Evaluator(view, seed, min(samples, self.max_samples), protocol)
+        evaluator = TableEvaluator(view, seed, min(samples, self.max_samples), protocol)
         known, labels = train_sample(view, evaluator, self.initial, protocol.sampling, sample_seed)
         elite = samples if protocol.repeats == "mean" else self.elite
         networks: list[GcnWeights] = []
@@ -141,7 +144,7 @@ class BestPredictor(Preset):
         seeds: Sequence[np.random.SeedSequence],
     ) -> list[GcnWeights]:
         """Trains every network on all cells so far, from its weights if it has any."""
-        graphs = GraphBatch.from_cells(view.cells.take(known), self.predictor.normalisation)
+        graphs = cell_graphs(view.cells.take(known), self.predictor.normalisation)
         lifted = np.maximum(labels, np.quantile(labels, self.floor).astype(np.float32))
         if not networks:
             settings = self.predictor.for_samples(len(known))

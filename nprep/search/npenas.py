@@ -23,7 +23,10 @@ from nprep.predictor.gcn import train
 from nprep.predictor.plan import predict
 from nprep.predictor.settings import GcnSettings
 from nprep.search.archive import Archive, Breeding
-from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
+from nprep.search.evaluator import TableEvaluator
+from nprep.search.method import Preset
+from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
+from nprep.search.trace import Trace
 from nprep.table.view import View
 
 
@@ -69,14 +72,14 @@ class Npenas(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.base.Method`)."""
+        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
         return [self._trial(view, seed, samples, protocol) for seed in seeds]
 
     def _trial(
         self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
     ) -> Trace:
         draws, networks = stream(seed, SEARCH_STREAM).spawn(2)
-        evaluator = Evaluator(view, seed, min(samples, self.max_samples), protocol)
+        evaluator = TableEvaluator(view, seed, min(samples, self.max_samples), protocol)
         archive = Archive(view, evaluator, seed_state(draws))
         archive.train(archive.draw(self.initial))
         settings = self.predictor.for_samples(samples)

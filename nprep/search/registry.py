@@ -6,12 +6,12 @@ import dataclasses
 import importlib
 import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from nprep.errors import SettingsError
-from nprep.search.base import Method, SearcherMethod
 from nprep.search.baselines import Oracle, RandomSearch, RegularizedEvolution
 from nprep.search.local_search import LocalSearch
+from nprep.search.method import Method, Preset, Searcher, SearcherMethod
 from nprep.search.successive_halving import Bohb, Hyperband
 
 _SEQUENTIAL: dict[str, Callable[[], Method]] = {
@@ -55,8 +55,8 @@ def make_method(name: str, train_samples: int, backend: str = "auto") -> Method:
 
     Args:
         name: One of :func:`method_names`, or ``module:Class``, where the class is a
-            :class:`~nprep.search.base.Method` to be made without arguments or the class of a
-            :class:`~nprep.search.base.Searcher`.
+            :class:`~nprep.search.method.Method` to be made without arguments or the class of a
+            :class:`~nprep.search.method.Searcher`.
         train_samples: The number N of cells that predictors train on.
         backend: What trains and asks predictors, for the methods that leave it open.
 
@@ -67,10 +67,8 @@ def make_method(name: str, train_samples: int, backend: str = "auto") -> Method:
         return _SEQUENTIAL[name]()
     if name in _PREDICTORS:
         module = importlib.import_module(_PREDICTORS[name])
-        method = module.preset(name, train_samples)
-        if hasattr(method, "backend"):
-            method = dataclasses.replace(method, backend=backend)
-        return cast(Method, method)
+        method: Preset = module.preset(name, train_samples)
+        return dataclasses.replace(method, backend=backend) if method.backend else method
     if ":" in name:
         return _import_method(name)
     raise SettingsError(
@@ -93,10 +91,27 @@ def _import_method(name: str) -> Method:
         raise SettingsError(
             f"method {name!r}: module {module_name} has no {attribute!r}; check the name."
         ) from error
-    if hasattr(made, "run_block"):
-        return cast(Method, made() if isinstance(made, type) else made)
-    if hasattr(made, "ask") and hasattr(made, "tell"):
-        return SearcherMethod(getattr(made, "name", name), made)
+    return as_method(made, name)
+
+
+def as_method(given: object, name: str | None = None) -> Method:
+    """The method that an object or a class of one's own stands for.
+
+    Args:
+        given: A :class:`~nprep.search.method.Method`, its class, or the class of a
+            :class:`~nprep.search.method.Searcher`.
+        name: What messages call it, and the name of a searcher that has none of its own.
+
+    Raises:
+        SettingsError: If it is none of these.
+    """
+    if isinstance(given, Method):
+        return given
+    if isinstance(given, type) and issubclass(given, Method):
+        return given()
+    if isinstance(given, type) and issubclass(given, Searcher):
+        return SearcherMethod(str(vars(given).get("name", name or given.__name__)), given)
     raise SettingsError(
-        f"method {name!r} has neither run_block nor ask and tell: see nprep.search.base."
+        f"method {name or given!r} is no search method: give a name, an object or class "
+        "derived from nprep.search.method.Method, or a class with ask and tell."
     )

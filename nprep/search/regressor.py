@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.search.base import SEARCH_STREAM, Evaluator, Preset, ReplayProtocol, Trace, stream
+from nprep.search.evaluator import TableEvaluator
+from nprep.search.method import Preset
 from nprep.search.neural_predictor import best_new, train_sample
+from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
+from nprep.search.trace import Trace
 from nprep.spaces.nb101.cells import CellBatch, encode_flat
 from nprep.table.view import View
 
@@ -39,6 +42,7 @@ class RegressorSearch(Preset):
 
     make: Callable[[int], Regressor]
     train_samples: int = 172
+    kind = "predictor"
     encode: Callable[[CellBatch], NDArray[Any]] = encode_flat
 
     def settings(self) -> dict[str, object]:
@@ -57,7 +61,7 @@ class RegressorSearch(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.base.Method`).
+        """Runs one trial per seed (see :class:`nprep.search.method.Method`).
 
         Raises:
             SettingsError: If the regressor does not give one finite number a cell.
@@ -66,7 +70,7 @@ class RegressorSearch(Preset):
         traces = []
         for seed in seeds:
             sample_seed, regressor_seed = stream(seed, SEARCH_STREAM).spawn(2)
-            evaluator = Evaluator(view, seed, samples, protocol)
+            evaluator = TableEvaluator(view, seed, samples, protocol)
             known, labels = train_sample(
                 view, evaluator, self.train_samples, protocol.sampling, sample_seed
             )

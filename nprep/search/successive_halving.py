@@ -21,17 +21,12 @@ from nprep.kernels.numeric.rng import random_double, seed_state
 from nprep.kernels.search.breeding import draw_new
 from nprep.kernels.search.tpe import LEVELS, PARAMETERS, propose, to_codes
 from nprep.search.archive import Genotypes
-from nprep.search.base import (
-    SEARCH_STREAM,
-    Evaluator,
-    Preset,
-    ReplayProtocol,
-    TimedTrace,
-    Trace,
-    stream,
-)
 from nprep.search.baselines import space_of
+from nprep.search.evaluator import TableEvaluator
 from nprep.search.halving_clock import halve_concurrently
+from nprep.search.method import Preset
+from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
+from nprep.search.trace import TimedTrace, Trace
 from nprep.table.view import View
 
 # Of the reference implementation of BOHB, HpBandSter.
@@ -55,6 +50,7 @@ class Hyperband(Preset):
     name: str = "hyperband"
     budgets: tuple[int, ...] = (4, 12, 36, 108)
     eta: int = 3
+    concurrent = True
 
     def __post_init__(self) -> None:
         """Refuses settings that make no sense."""
@@ -72,7 +68,7 @@ class Hyperband(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.base.Method`).
+        """Runs one trial per seed (see :class:`nprep.search.method.Method`).
 
         Raises:
             SettingsError: If the view lacks a length of training.
@@ -93,7 +89,7 @@ class Hyperband(Preset):
         return [
             halve_concurrently(
                 self.sampler(view, stream(seed, SEARCH_STREAM), protocol.sampling),
-                Evaluator(view, seed, samples, protocol),
+                TableEvaluator(view, seed, samples, protocol),
                 self.budgets,
                 self.eta,
                 workers,
@@ -108,7 +104,7 @@ class Hyperband(Preset):
     def _trial(
         self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
     ) -> Trace:
-        evaluator = Evaluator(view, seed, samples, protocol)
+        evaluator = TableEvaluator(view, seed, samples, protocol)
         sampler = self.sampler(view, stream(seed, SEARCH_STREAM), protocol.sampling)
         stages = len(self.budgets)
         bracket = 0
@@ -135,7 +131,7 @@ class Sampler:
         Args:
             view: The cells.
             seed: Decides the draws.
-            sampling: "cells" or "specs" (see :class:`nprep.search.base.ReplayProtocol`).
+            sampling: "cells" or "specs" (see :class:`nprep.search.rules.ReplayProtocol`).
         """
         self._space = space_of(view)
         self._state = seed_state(seed)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
+from nprep.spaces.base import Space
 from nprep.spaces.nb101.cells import CellBatch
+from nprep.spaces.nb101.space import NB101
 
 if TYPE_CHECKING:
     from nprep.kernels.numeric.lookup import KeyIndex
 
 
 FULL_EPOCHS = 108
+
+# Mutations that leave the view are drawn again so often.
+MAX_REDRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class View:
         test_runs: (M, 3) float32; test accuracy of each repeat after 108 epochs, or None where only
             means are known.
         lower: Shorter trainings, by their number of epochs; see :meth:`at`.
+        space: The space that the architectures are of.
     """
 
     name: str
@@ -70,6 +76,7 @@ class View:
     provenance: dict[str, dict[str, int]]
     test_runs: NDArray[np.float32] | None = None
     lower: Mapping[int, Fidelity] = field(default_factory=dict)
+    space: Space = NB101
 
     def __len__(self) -> int:
         """The number of cells M."""
@@ -96,3 +103,58 @@ class View:
                 "in full."
             )
         return self.lower[budget]
+
+    @property
+    def closed(self) -> bool:
+        """A view holds all its architectures from the start."""
+        return True
+
+    def sample(
+        self, count: int, rng: np.random.Generator, sampling: str = "cells"
+    ) -> NDArray[np.int32]:
+        """Random architectures, with repetition (see :class:`nprep.search.pool.Pool`)."""
+        if sampling == "cells":
+            return rng.integers(len(self), size=count, dtype=np.int32)
+        found: list[NDArray[np.int32]] = []
+        missing = count
+        while missing:
+            positions = self.find(self.space.sample(missing, rng))
+            found.append(positions[positions >= 0])
+            missing -= len(found[-1])
+        return np.concatenate([np.zeros(0, np.int32), *found])
+
+    def mutate(self, positions: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.int32]:
+        """One random child of each architecture, redrawn outside the view: (N,) positions.
+
+        Raises:
+            SettingsError: If an architecture has no child in the view, as far as chance can tell.
+        """
+        positions = np.asarray(positions, np.int32)
+        children = np.full(len(positions), -1, np.int32)
+        for _ in range(MAX_REDRAWS):
+            missing = np.flatnonzero(children < 0)
+            if not len(missing):
+                return children
+            parents = self.take(positions[missing])
+            children[missing] = self.find(self.space.mutate(parents, rng))
+        raise SettingsError(
+            f"{MAX_REDRAWS} mutations of one architecture all lie outside the view {self.name!r}: "
+            "use a view with more of the space, or a method that does not mutate."
+        )
+
+    def neighbours(self, position: int) -> NDArray[np.int32]:
+        """All architectures of the view one step away from one of them, ascending."""
+        found = self.find(self.space.neighbours(self.take(np.array([position]))))
+        return np.unique(found[found >= 0])
+
+    def find(self, batch: Any) -> NDArray[np.int32]:
+        """The positions of (N,) architectures of the space; -1 outside the view."""
+        return self.index.find(self.space.keys(batch))
+
+    def take(self, positions: NDArray[np.integer]) -> Any:
+        """The architectures at some positions, as a batch of the space."""
+        return self.cells.take(positions)
+
+    def candidates(self, rng: np.random.Generator) -> NDArray[np.int32]:
+        """What a predictor ranks: all of them; the generator is left alone."""
+        return np.arange(len(self), dtype=np.int32)

@@ -24,8 +24,8 @@ from nprep.results.reading import read_run
 from nprep.runs.folder import SETTINGS, SUMS, opened, read_block
 from nprep.runs.settings import ReplaySettings
 from nprep.runs.shard import Shard
-from nprep.search.base import ReplayProtocol, trial_seed
 from nprep.search.registry import make_method
+from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.spaces.nb101.cells import specs_from_cells
 from nprep.table._seal import read_seal, seal
 from nprep.table.check import mismatches

@@ -20,7 +20,6 @@ from nprep.imagenet.networks.latency import (
     save_latency,
 )
 from nprep.imagenet.study.budget import IMAGENET_TRAIN, IMAGENET_VAL, Stage, format_budget
-from nprep.imagenet.study.chains import chain_graphs, predict_chains
 from nprep.imagenet.study.engines import Outcome, Task
 from nprep.imagenet.study.ledger import Ledger
 from nprep.imagenet.study.ranking import (
@@ -33,9 +32,11 @@ from nprep.imagenet.study.report import Cloud, clouds, summarise, write_report
 from nprep.imagenet.study.strategies import METHODS
 from nprep.imagenet.study.study import Study, StudySettings
 from nprep.predictor.agreement import kendall_tau
+from nprep.predictor.chains import predict_chains
 from nprep.predictor.gcn import train
 from nprep.predictor.settings import GcnSettings
 from nprep.spaces.proxyless import costs
+from nprep.spaces.proxyless.chains import chain_graphs
 from nprep.spaces.proxyless.costs import AdditiveCost
 from nprep.spaces.proxyless.space import MobileSpace
 from tests.imagenet.helpers import tiny

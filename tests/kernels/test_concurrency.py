@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nprep.kernels.search.concurrency import schedule
-from nprep.search.base import ReplayProtocol, trial_seed
 from nprep.search.baselines import RegularizedEvolution
 from nprep.search.registry import make_method
+from nprep.search.rules import ReplayProtocol, trial_seed
 from tests.search.naive_evolution import evolve_by_events
 from tests.synthetic import synthetic_view
 

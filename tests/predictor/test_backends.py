@@ -20,9 +20,10 @@ from nprep.predictor.backends.base import Backend, TrainingTask, predictions
 from nprep.predictor.backends.cupy import CupyBackend
 from nprep.predictor.backends.make import make_backend
 from nprep.predictor.gcn import GcnWeights, train
-from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.plan import SharingPlan
 from nprep.predictor.settings import GcnSettings
+from nprep.spaces.graphs import GraphBatch
+from nprep.spaces.nb101.graphs import cell_graphs
 from tests.cuda.host_device import HostDevice, find_compiler
 from tests.predictor.naive_gcn import predict_cell, predict_cells
 from tests.predictor.some_cells import random_cells
@@ -210,11 +211,9 @@ def test_whole_batches_train_alike(name: str, chains: bool, folder: Path) -> Non
 
 
 def test_batches_of_graphs_join() -> None:
-    parts = [
-        GraphBatch.from_cells(CELLS.take(np.arange(a, b))) for a, b in ((0, 5), (5, 6), (6, 30))
-    ]
+    parts = [cell_graphs(CELLS.take(np.arange(a, b))) for a, b in ((0, 5), (5, 6), (6, 30))]
     joined = GraphBatch.concatenate(parts)
-    whole = GraphBatch.from_cells(CELLS.take(np.arange(30)))
+    whole = cell_graphs(CELLS.take(np.arange(30)))
     for name, array in vars(whole).items():
         np.testing.assert_array_equal(getattr(joined, name), array)
 

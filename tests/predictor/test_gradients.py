@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import GcnWeights, fit, initial_parameters
-from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.labels import LabelScale
 from nprep.predictor.settings import GcnSettings
+from nprep.spaces.nb101.graphs import cell_graphs
 from tests.predictor.naive_gcn import predict_cells
 from tests.predictor.some_cells import random_cells
 
@@ -55,7 +55,7 @@ def test_gradients_equal_finite_differences(settings: GcnSettings, classifier: b
     cells = random_cells(9, 4)
     accuracies = np.random.default_rng(0).uniform(0.2, 0.9, 9)
     labels = accuracies > 0.5 if classifier else accuracies
-    graphs = GraphBatch.from_cells(cells, settings.normalisation)
+    graphs = cell_graphs(cells, settings.normalisation)
     start = initial_parameters(settings, 5, seed_state(np.random.SeedSequence(7)))
     rng = np.random.default_rng(3)
     # Biases start at zero, where they would hide an error in what is multiplied by them.

@@ -17,9 +17,9 @@ from nprep.predictor.backends.cupy import CupyBackend
 from nprep.predictor.gcn import GcnWeights
 from nprep.predictor.settings import FAITHFUL, GcnSettings, MlpSettings
 from nprep.search import neural_predictor
-from nprep.search.base import ReplayProtocol, trial_seed
 from nprep.search.neural_predictor import MlpPredictor, NeuralPredictor, best_new, preset
 from nprep.search.registry import make_method
+from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.table.view import View
 from tests.cuda.host_device import HostDevice, find_compiler
 from tests.synthetic import synthetic_view

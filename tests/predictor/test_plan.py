@@ -16,11 +16,12 @@ from nprep.kernels.graphs.plan import distinct_rows
 from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor import plan as plan_module
 from nprep.predictor.gcn import GcnWeights, initial_parameters
-from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.labels import LabelScale
 from nprep.predictor.plan import SharingPlan, predict
 from nprep.predictor.settings import GcnSettings
+from nprep.spaces.graphs import GraphBatch
 from nprep.spaces.nb101.cells import CellBatch
+from nprep.spaces.nb101.graphs import cell_graphs
 from tests.predictor.naive_gcn import matrix_of, predict_cell, predict_cells
 from tests.predictor.some_cells import random_cells
 
@@ -170,7 +171,7 @@ def test_no_cells() -> None:
 def test_whole_space(measured_path: Path) -> None:
     with np.load(measured_path) as arrays:
         cells = CellBatch(*(arrays[k] for k in ("adjacency_bits", "operations", "num_vertices")))
-    graphs = GraphBatch.from_cells(cells, "sum")
+    graphs = cell_graphs(cells, "sum")
     # A node is one of its own neighbours, so nodes that swap places with a neighbour share states:
     # 1,863 and 903,330 without that.
     upper = np.empty(graphs.num_nodes, np.int32)

@@ -9,9 +9,9 @@ import pytest
 
 from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import fit, initial_parameters
-from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.labels import LabelScale
 from nprep.predictor.settings import GcnSettings
+from nprep.spaces.nb101.graphs import cell_graphs
 from tests.predictor.some_cells import random_cells
 
 pytest.importorskip("torch", reason="torch is not installed: no oracle for training")
@@ -39,7 +39,7 @@ def test_weights_equal_torch(settings: GcnSettings, classifier: bool) -> None:
     cells = random_cells(23, 5)
     accuracies = np.random.default_rng(1).uniform(0.1, 0.95, 23)
     labels = accuracies > 0.6 if classifier else accuracies
-    graphs = GraphBatch.from_cells(cells, settings.normalisation)
+    graphs = cell_graphs(cells, settings.normalisation)
     parameters = initial_parameters(settings, 5, seed_state(np.random.SeedSequence(2)))
     start = parameters.copy()
     weights = fit(graphs, labels, settings, parameters, np.ones(4, np.uint64), shuffled=False)

@@ -13,12 +13,12 @@ from nprep.kernels.numeric.float_mode import flush_denormals, restore_mode
 from nprep.kernels.numeric.initialisation import fill_mask
 from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import fit, initial_parameters, train
-from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.labels import LabelScale
 from nprep.predictor.mlp import predict_perceptron, train_perceptron
 from nprep.predictor.plan import predict
 from nprep.predictor.settings import FAITHFUL, WIDTHS, GcnSettings, MlpSettings, width_for
 from nprep.spaces.nb101.cells import encode_flat
+from nprep.spaces.nb101.graphs import cell_graphs
 from tests.predictor.some_cells import random_cells
 
 SMALL = GcnSettings(width=16, head=(8,), epochs=6, learning_rate=1e-3)
@@ -51,7 +51,7 @@ def test_gradients_do_not_add_up_over_steps() -> None:
     # Bug of others: gradients never zeroed. With a vanishing rate every epoch sees the same
     # weights, so that the last gradient must equal the first.
     still = replace(SMALL, learning_rate=1e-30, weight_decay=0.0, dropout_head=0.0, batch=33)
-    graphs = GraphBatch.from_cells(CELLS)
+    graphs = cell_graphs(CELLS)
     kept = []
     for epochs in (1, 5):
         parameters = initial_parameters(still, 5, seed_state(seed(0)))
@@ -67,7 +67,7 @@ def test_the_last_partial_batch_trains(samples: int) -> None:
     # Bug of others: with fewer samples than a batch nothing was trained.
     cells = CELLS.take(np.arange(samples))
     settings = replace(SMALL, epochs=1, batch=10, weight_decay=0.0, labels="sigmoid")
-    graphs = GraphBatch.from_cells(cells)
+    graphs = cell_graphs(cells)
     start = initial_parameters(settings, 5, seed_state(seed(0)))
     labels = ACCURACIES[:samples]
     trained = fit(graphs, labels, settings, start.copy(), np.ones(4, np.uint64), False)
@@ -222,4 +222,4 @@ def test_bad_input() -> None:
     with pytest.raises(SettingsError, match="give one label"):
         train(CELLS.take(np.zeros(0, np.int64)), ACCURACIES[:0], SMALL, seed(0))
     with pytest.raises(SettingsError, match="normalisation 'column' is unknown"):
-        GraphBatch.from_cells(CELLS, "column")
+        cell_graphs(CELLS, "column")

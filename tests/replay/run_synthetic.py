@@ -13,13 +13,15 @@ import numpy as np
 
 from nprep._console import run
 from nprep.replay.cli import main
-from nprep.search.base import ReplayProtocol, Trace
 from nprep.search.baselines import RandomSearch
+from nprep.search.method import Method
+from nprep.search.rules import ReplayProtocol
+from nprep.search.trace import Trace
 from nprep.table.view import View
 from tests.synthetic import SyntheticSource
 
 
-class Slow:
+class Slow(Method):
     """Random search that takes its time and leaves its process number in a folder."""
 
     name = "slow"

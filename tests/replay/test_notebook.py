@@ -19,9 +19,11 @@ from nprep import replay
 from nprep.api import Result
 from nprep.errors import MissingDependencyError, RunFolderError, SettingsError, TableError
 from nprep.results.series import read_series
-from nprep.search.base import ReplayProtocol, SearcherMethod, Trace
 from nprep.search.baselines import RandomSearch
+from nprep.search.method import SearcherMethod
 from nprep.search.regressor import RegressorSearch
+from nprep.search.rules import ReplayProtocol
+from nprep.search.trace import Trace
 from nprep.table.view import View
 from nprep.table.writer import write_table
 from tests.synthetic import synthetic_view
@@ -206,7 +208,7 @@ def test_objects_and_names_are_methods() -> None:
     [
         ({"trials": 0}, "trials is 0"),
         ({"methods": ["annealing"]}, "'annealing' is unknown"),
-        ({"methods": [3]}, "neither a name nor a method"),
+        ({"methods": [3]}, "is no search method"),
         ({"methods": ["random", RandomSearch]}, "named twice"),
         ({"tirals": 3}, "option 'tirals' is unknown"),
         ({"protocol": "ours"}, "protocol 'ours' is unknown"),

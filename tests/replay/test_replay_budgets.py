@@ -14,8 +14,9 @@ from nprep.replay.engine import run_replay
 from nprep.results.curves import curves_of
 from nprep.runs.folder import Block, Results, read_block, write_block
 from nprep.runs.settings import ReplaySettings
-from nprep.search.base import ReplayProtocol, Trace, trial_seed
 from nprep.search.registry import make_method
+from nprep.search.rules import ReplayProtocol, trial_seed
+from nprep.search.trace import Trace
 from nprep.table.view import View
 from tests.search.short_trainings import with_short_trainings
 from tests.synthetic import SyntheticSource, synthetic_view

@@ -28,8 +28,8 @@ from nprep.results.curves import Curves, curves_of
 from nprep.results.text import format_days, to_text
 from nprep.runs.folder import Results
 from nprep.runs.settings import ReplaySettings
-from nprep.search.base import ReplayProtocol, trial_seed
 from nprep.search.baselines import RandomSearch, RegularizedEvolution
+from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.table.view import View
 from tests.synthetic import SyntheticSource, synthetic_view
 

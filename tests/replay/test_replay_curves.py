@@ -31,8 +31,9 @@ from nprep.results.summary import summarize
 from nprep.results.text import to_text
 from nprep.runs.folder import Results
 from nprep.runs.settings import ReplaySettings
-from nprep.search.base import ReplayProtocol, Trace, trial_seed
 from nprep.search.baselines import Oracle, RandomSearch
+from nprep.search.rules import ReplayProtocol, trial_seed
+from nprep.search.trace import Trace
 from tests.synthetic import synthetic_view
 
 VIEW = synthetic_view()

@@ -26,9 +26,10 @@ from nprep.runs.protocols import (
     with_rules,
 )
 from nprep.runs.settings import ReplaySettings
-from nprep.search.base import Evaluator, ReplayProtocol, trial_seed
 from nprep.search.baselines import RandomSearch, RegularizedEvolution
+from nprep.search.evaluator import TableEvaluator
 from nprep.search.registry import make_method
+from nprep.search.rules import ReplayProtocol, trial_seed
 from tests.synthetic import SyntheticSource, synthetic_view
 
 PREDICTOR = "tests.replay.run_synthetic:Predictor"
@@ -130,7 +131,7 @@ def test_the_mean_of_the_runs_drives() -> None:
         assert mean.validation[position, 0] == np.float32(sum(runs) / len(runs))
     assert with_rules(VIEW, ReplayProtocol()) is VIEW
     seed = trial_seed(0, "m", 0)
-    evaluator = Evaluator(mean, seed, 5, ReplayProtocol(repeats="mean"))
+    evaluator = TableEvaluator(mean, seed, 5, ReplayProtocol(repeats="mean"))
     np.testing.assert_array_equal(
         evaluator.query(np.array([3, 3, 9], np.int32)), mean.validation[[3, 3, 9], 0]
     )

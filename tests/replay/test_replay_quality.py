@@ -20,7 +20,7 @@ from nprep.quality.experiment import (
     run_quality,
     train_and_predict,
 )
-from nprep.search.base import noise_seed_of, trial_seed
+from nprep.search.rules import noise_seed_of, trial_seed
 from nprep.table.view import View
 from tests.synthetic import SyntheticSource, synthetic_view
 

@@ -25,8 +25,10 @@ from nprep.replay.workers import MAX_RETRIES, load_view
 from nprep.results.reading import read_run
 from nprep.runs.folder import SUMS, read_block, read_output
 from nprep.runs.settings import ReplaySettings, TableSource
-from nprep.search.base import ReplayProtocol, Trace, trial_seed
 from nprep.search.baselines import RandomSearch
+from nprep.search.method import Method
+from nprep.search.rules import ReplayProtocol, trial_seed
+from nprep.search.trace import Trace
 from nprep.table.table import Table
 from nprep.table.view import View
 from nprep.table.writer import write_table
@@ -313,7 +315,7 @@ def test_changed_outputs_are_noticed_and_written_again(reference: Path, tmp_path
 # Tables.
 
 
-class Vandal:
+class Vandal(Method):
     """Random search that overwrites the table in place while it runs."""
 
     name = "vandal"

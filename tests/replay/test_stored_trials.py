@@ -17,8 +17,8 @@ from nprep.runs.concurrent import ConcurrentTrials, read_concurrent, write_concu
 from nprep.runs.folder import Results
 from nprep.runs.predictions import StoredPredictions, read_predictions, write_predictions
 from nprep.runs.settings import ReplaySettings, settings_from
-from nprep.search.base import ReplayProtocol, trial_seed
 from nprep.search.baselines import RegularizedEvolution
+from nprep.search.rules import ReplayProtocol, trial_seed
 from tests.synthetic import SyntheticSource, synthetic_view
 
 VIEW = synthetic_view()

@@ -10,7 +10,7 @@ import numpy as np
 from nprep.replay.engine import run_replay
 from nprep.runs.folder import SUMS, write_sums
 from nprep.runs.settings import ReplaySettings, TableSource
-from nprep.search.base import ReplayProtocol
+from nprep.search.rules import ReplayProtocol
 from nprep.table.schema import Metric
 from nprep.table.writer import write_table
 from tests.table.small import small_content

@@ -14,9 +14,9 @@ from nprep.report.figures import accuracy_map, density
 from nprep.report.refit import can_refit, refit
 from nprep.results.curves import curves_of
 from nprep.runs.folder import Results
-from nprep.search.base import ReplayProtocol, trial_seed
 from nprep.search.baselines import RandomSearch
 from nprep.search.neural_predictor import preset
+from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.spaces.nb101.cells import cells_from_specs, format_hashes, module_hashes
 from tests.synthetic import synthetic_view
 

@@ -12,8 +12,8 @@ from nprep.kernels.nb101.sample import mutate_notebook, mutate_one, random_spec
 from nprep.kernels.numeric.rng import bounded, choose, next_u64, seed_state
 from nprep.kernels.search.evolution import embed
 from nprep.kernels.search.noise import draw_repeat
-from nprep.search.base import SEARCH_STREAM, ReplayProtocol, noise_seed_of, stream
 from nprep.search.baselines import RegularizedEvolution
+from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, noise_seed_of, stream
 from nprep.table.view import View
 
 

@@ -20,8 +20,8 @@ from nprep.kernels.numeric.mlp_ensemble import (
 from nprep.kernels.numeric.rng import seed_state, shuffle
 from nprep.search.archive import Breeding
 from nprep.search.bananas import Bananas, PerceptronSettings, predict_errors
-from nprep.search.base import ReplayProtocol, trial_seed
 from nprep.search.baselines import RandomSearch
+from nprep.search.rules import ReplayProtocol, trial_seed
 from tests import naive
 from tests.strategies import cells, specs
 from tests.synthetic import synthetic_view

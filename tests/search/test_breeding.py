@@ -12,15 +12,10 @@ from nprep.kernels.nb101.sample import mutate_rates, random_spec
 from nprep.kernels.numeric.rng import seed_state, shuffle
 from nprep.kernels.search.breeding import NEIGHBOURS, neighbour
 from nprep.search.archive import Archive, Breeding
-from nprep.search.base import (
-    SEARCH_STREAM,
-    Evaluator,
-    ReplayProtocol,
-    Trace,
-    stream,
-    trial_seed,
-)
+from nprep.search.evaluator import TableEvaluator
 from nprep.search.local_search import LocalSearch
+from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream, trial_seed
+from nprep.search.trace import Trace
 from nprep.spaces.nb101.cells import CellBatch, find_rows
 from nprep.table.view import View
 from tests import naive
@@ -60,7 +55,7 @@ def naive_climb(
 ) -> Trace:
     """Local search as the paper describes it, on lists; it draws as the kernel does."""
     state = seed_state(stream(seed, SEARCH_STREAM))
-    evaluator = Evaluator(VIEW, seed, samples, protocol)
+    evaluator = TableEvaluator(VIEW, seed, samples, protocol)
     trained: set[int] = set()
     order = np.arange(NEIGHBOURS)
 
@@ -185,7 +180,7 @@ def test_mutations_change_as_often_as_their_rates_say() -> None:
 
 
 def archive(samples: int = 60, view: View = VIEW) -> Archive:
-    evaluator = Evaluator(view, trial_seed(0, "a", 0), samples, ReplayProtocol())
+    evaluator = TableEvaluator(view, trial_seed(0, "a", 0), samples, ReplayProtocol())
     return Archive(view, evaluator, seed_state(np.random.SeedSequence(8)))
 
 

@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 
 from nprep.errors import SettingsError
 from nprep.kernels.search.noise import draw_repeat
-from nprep.search.base import (
-    Evaluator,
-    ReplayProtocol,
-    Trace,
-    noise_seed_of,
-    trace_of,
-    trial_seed,
-    within_limits,
-)
+from nprep.search.evaluator import TableEvaluator
+from nprep.search.rules import ReplayProtocol, noise_seed_of, trial_seed
+from nprep.search.trace import Trace, trace_of, within_limits
 from nprep.table.view import FULL_EPOCHS
 from tests.search.short_trainings import with_short_trainings
 from tests.synthetic import synthetic_view
@@ -88,7 +82,10 @@ def test_evaluator_equals_a_loop(
     asked: list[tuple[list[int], int]], samples: int, protocol: ReplayProtocol
 ) -> None:
     seed = trial_seed(2, "e", samples)
-    fast, slow = Evaluator(VIEW, seed, samples, protocol), SlowEvaluator(seed, samples, protocol)
+    fast, slow = (
+        TableEvaluator(VIEW, seed, samples, protocol),
+        SlowEvaluator(seed, samples, protocol),
+    )
     for positions, budget in asked:
         values = fast.query(np.array(positions, np.int32), budget)
         answers = slow.query(positions, budget)
@@ -111,7 +108,7 @@ def test_evaluator_equals_a_loop(
 
 
 def test_left_counts_whole_trainings() -> None:
-    evaluator = Evaluator(VIEW, trial_seed(0, "l", 0), 3, ReplayProtocol())
+    evaluator = TableEvaluator(VIEW, trial_seed(0, "l", 0), 3, ReplayProtocol())
     assert evaluator.left == 3
     evaluator.query(np.array([1], np.int32), 4)
     assert evaluator.left == 2
@@ -127,7 +124,7 @@ def test_short_runs_are_other_runs() -> None:
     full = np.flatnonzero(~np.isnan(VIEW.validation).any(axis=1)).astype(np.int32)
     same = 0
     for trial in range(20):
-        evaluator = Evaluator(VIEW, trial_seed(0, "o", trial), 1000, ReplayProtocol())
+        evaluator = TableEvaluator(VIEW, trial_seed(0, "o", trial), 1000, ReplayProtocol())
         evaluator.query(full, 4)
         evaluator.query(full)
         repeats = evaluator.trace().repeats
@@ -136,7 +133,7 @@ def test_short_runs_are_other_runs() -> None:
 
 
 def test_unknown_lengths_are_named() -> None:
-    evaluator = Evaluator(VIEW, trial_seed(0, "u", 0), 3, ReplayProtocol())
+    evaluator = TableEvaluator(VIEW, trial_seed(0, "u", 0), 3, ReplayProtocol())
     with pytest.raises(SettingsError, match="no validation accuracy after 50 epochs, only after 4"):
         evaluator.query(np.array([1], np.int32), 50)
 

@@ -13,11 +13,12 @@ from nprep.errors import SettingsError
 from nprep.predictor.settings import GcnSettings
 from nprep.runs.settings import ReplaySettings
 from nprep.search.archive import Breeding
-from nprep.search.base import ReplayProtocol, Trace, trial_seed
 from nprep.search.baselines import RandomSearch
 from nprep.search.ensemble import EnsemblePredictor
 from nprep.search.iterative_predictor import IterativePredictor, random_good
 from nprep.search.npenas import Npenas
+from nprep.search.rules import ReplayProtocol, trial_seed
+from nprep.search.trace import Trace
 from tests.synthetic import synthetic_view
 
 VIEW = synthetic_view(1200)

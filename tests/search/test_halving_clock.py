@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nprep.search.base import ReplayProtocol, TimedTrace, Trace, trial_seed
 from nprep.search.registry import make_method
+from nprep.search.rules import ReplayProtocol, trial_seed
+from nprep.search.trace import TimedTrace, Trace
 from nprep.table.view import FULL_EPOCHS
 from tests.search.short_trainings import with_short_trainings
 from tests.synthetic import synthetic_view

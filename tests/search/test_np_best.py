@@ -11,9 +11,10 @@ import pytest
 from nprep.errors import SettingsError
 from nprep.predictor.settings import GcnSettings
 from nprep.search import np_best
-from nprep.search.base import ReplayProtocol, Trace, trial_seed
 from nprep.search.np_best import BestPredictor
 from nprep.search.registry import make_method
+from nprep.search.rules import ReplayProtocol, trial_seed
+from nprep.search.trace import Trace
 from nprep.table.view import View
 from tests.synthetic import synthetic_view
 

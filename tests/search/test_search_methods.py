@@ -12,16 +12,11 @@ from nprep.kernels.nb101.cells import VALID, spec_key
 from nprep.kernels.numeric.rng import seed_state
 from nprep.kernels.search.evolution import draw_positions, embed
 from nprep.kernels.search.noise import draw_repeat, noise_word
-from nprep.search.base import (
-    Evaluator,
-    ReplayProtocol,
-    SearcherMethod,
-    noise_seed_of,
-    stream,
-    trial_seed,
-)
 from nprep.search.baselines import Oracle, RandomSearch, RegularizedEvolution, space_of
+from nprep.search.evaluator import TableEvaluator
+from nprep.search.method import SearcherMethod
 from nprep.search.registry import make_method
+from nprep.search.rules import ReplayProtocol, noise_seed_of, stream, trial_seed
 from tests.search.naive_evolution import NaiveEvolution
 from tests.synthetic import synthetic_view
 
@@ -141,20 +136,20 @@ def test_a_cell_keeps_its_repeat_within_a_trial_only_by_the_architecture_rule() 
     full = np.flatnonzero(~np.isnan(VIEW.validation).any(axis=1))[:1]
     same = np.repeat(full, 60).astype(np.int32)
     seed = trial_seed(0, "m", 0)
-    once = Evaluator(VIEW, seed, 60, ReplayProtocol())
+    once = TableEvaluator(VIEW, seed, 60, ReplayProtocol())
     assert len(np.unique(once.query(same))) == 1
-    anew = Evaluator(VIEW, seed, 60, ReplayProtocol(repeats="query"))
+    anew = TableEvaluator(VIEW, seed, 60, ReplayProtocol(repeats="query"))
     assert len(np.unique(anew.query(same))) == 3
 
 
 def test_evaluator_charges_by_the_rules() -> None:
     seed = trial_seed(0, "m", 0)
     asked = np.array([4, 4, 7, 4, 9, 9, 2], np.int32)
-    charged = Evaluator(VIEW, seed, 5, ReplayProtocol())
+    charged = TableEvaluator(VIEW, seed, 5, ReplayProtocol())
     assert len(charged.query(asked)) == 5
     assert charged.done
     assert charged.trace().positions.tolist() == [4, 4, 7, 4, 9]
-    free = Evaluator(VIEW, seed, 3, ReplayProtocol(duplicates="free"))
+    free = TableEvaluator(VIEW, seed, 3, ReplayProtocol(duplicates="free"))
     values = free.query(asked)
     # What is known already is answered even when nothing more may be charged.
     assert len(values) == 6
@@ -180,7 +175,7 @@ def test_free_duplicates_end_a_search_that_repeats_itself() -> None:
 
 
 def test_positions_outside_the_view_are_refused() -> None:
-    evaluator = Evaluator(VIEW, trial_seed(0, "m", 0), 5, ReplayProtocol())
+    evaluator = TableEvaluator(VIEW, trial_seed(0, "m", 0), 5, ReplayProtocol())
     for position in (-1, len(VIEW)):
         with pytest.raises(IndexError, match="outside positions 0 to 1499"):
             evaluator.query(np.array([position], np.int32))

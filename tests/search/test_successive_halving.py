@@ -14,9 +14,10 @@ from nprep.errors import SettingsError
 from nprep.kernels.nb101.sample import random_spec_batch
 from nprep.kernels.numeric.rng import seed_state
 from nprep.kernels.search.tpe import LEVELS, PARAMETERS, density, from_codes, propose, to_codes
-from nprep.search.base import ReplayProtocol, Trace, trial_seed
 from nprep.search.baselines import space_of
+from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.search.successive_halving import Bohb, Hyperband, Model, widths_of
+from nprep.search.trace import Trace
 from nprep.table.view import Fidelity, View
 from tests.synthetic import synthetic_view
 

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from nprep.errors import RunFolderError, SettingsError
 from nprep.imagenet.files import write_atomically
-from nprep.imagenet.study.chains import chain_graphs, predict_chains
 from nprep.predictor.agreement import kendall_tau
+from nprep.predictor.chains import predict_chains
 from nprep.predictor.gcn import GcnWeights, train
 from nprep.predictor.labels import LabelScale
 from nprep.predictor.settings import GcnSettings
+from nprep.spaces.proxyless.chains import chain_graphs
 
 FOLDS = 5
 # Layers per block: 18 for the 22 blocks of the paper.

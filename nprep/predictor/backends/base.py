@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.predictor.gcn import GcnWeights
-from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.plan import SharingPlan
 from nprep.predictor.settings import GcnSettings
+from nprep.spaces.graphs import GraphBatch
 from nprep.spaces.nb101.cells import CellBatch
 
 # Bytes that the buffers of a GPU's predictors may take together.

@@ -16,11 +16,12 @@ from nprep.kernels.cuda.layout import GcnLayout
 from nprep.kernels.numeric.rng import seed_state, shuffle
 from nprep.predictor.backends.base import DEFAULT_MEMORY, TrainingTask
 from nprep.predictor.gcn import GcnWeights, initial_parameters
-from nprep.predictor.graphs import GraphBatch
 from nprep.predictor.labels import LabelScale, loss_kind
 from nprep.predictor.plan import Segment, SharingPlan
 from nprep.predictor.settings import GcnSettings
+from nprep.spaces.graphs import GraphBatch
 from nprep.spaces.nb101.cells import CellBatch
+from nprep.spaces.nb101.graphs import cell_graphs
 
 # Predictors whose outputs are held in host memory at once: 54 MB for a whole space.
 _AT_ONCE = 32
@@ -96,7 +97,7 @@ class CupyBackend:
         for place, task in enumerate(tasks):
             graphs = task.cells
             if isinstance(graphs, CellBatch):
-                graphs = GraphBatch.from_cells(graphs, task.settings.normalisation)
+                graphs = cell_graphs(graphs, task.settings.normalisation)
             if len(graphs) == 0 or len(graphs) != len(task.labels):
                 raise SettingsError(
                     f"{len(graphs)} training cells come with {len(task.labels)} labels; give one "

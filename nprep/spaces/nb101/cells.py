@@ -46,6 +46,7 @@ __all__ = [
     "parse_hash",
     "prune_cells",
     "random_specs",
+    "spec_keys",
     "specs_from_cells",
     "trainable_parameters",
 ]
@@ -124,6 +125,11 @@ def prune_cells(specs: CellBatch) -> tuple[NDArray[np.uint8], CellBatch]:
 def cell_keys(cells: CellBatch) -> NDArray[np.uint64]:
     """The canonical keys (N,) uint64 of pruned cells: equal for isomorphic cells only."""
     return _cells.key_batch(*_arrays(cells))
+
+
+def spec_keys(specs: CellBatch) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+    """Validity codes (N,) uint8 (0 is valid) and canonical keys (N,) uint64 of unpruned specs."""
+    return _cells.spec_key_batch(*_arrays(specs))
 
 
 def build_index(cells: CellBatch) -> KeyIndex:

@@ -1,4 +1,4 @@
-"""Graphs of any size as flat arrays: the input of the GCN predictor."""
+"""Graphs of any size as flat arrays: what graph networks read, whatever the space."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.kernels.nb101.graphs import ROW, SUM, SYMMETRIC, count_entries, fill_graphs
-from nprep.spaces.nb101.cells import CellBatch
 
-NORMALISATIONS = {"row": ROW, "symmetric": SYMMETRIC, "sum": SUM}
-CELL_TYPES = 5
+NORMALISATIONS = ("row", "symmetric", "sum")
 
 
 @dataclass(frozen=True)
@@ -88,47 +85,69 @@ class GraphBatch:
             *lists("in"),
         )
 
-    @classmethod
-    def from_cells(cls, cells: CellBatch, normalisation: str = "row") -> GraphBatch:
-        """Builds the graphs of NASBench-101 cells.
 
-        Args:
-            cells: The cells.
-            normalisation: "row", "symmetric" or "sum" (see ``nprep.kernels.nb101.graphs``).
+def check_normalisation(normalisation: str) -> None:
+    """Refuses a name that is none of :data:`NORMALISATIONS`.
 
-        Returns:
-            The graphs; a node's type is the operation code of the cell.
+    Raises:
+        SettingsError: If it is unknown.
+    """
+    if normalisation not in NORMALISATIONS:
+        known = ", ".join(NORMALISATIONS)
+        raise SettingsError(f"normalisation {normalisation!r} is unknown; choose from {known}")
 
-        Raises:
-            SettingsError: If the normalisation is unknown.
-        """
-        if normalisation not in NORMALISATIONS:
-            known = ", ".join(NORMALISATIONS)
-            raise SettingsError(f"normalisation {normalisation!r} is unknown; choose from {known}")
-        nodes, edges = count_entries(cells.adjacency_bits, cells.num_vertices)
-        graphs = cls(
-            types=np.empty(nodes, np.uint8),
-            num_types=CELL_TYPES,
-            cell_starts=np.empty(len(cells) + 1, np.int32),
-            out_starts=np.empty(nodes + 1, np.int32),
-            out_nodes=np.empty(nodes + edges, np.int32),
-            out_weights=np.empty(nodes + edges, np.float32),
-            in_starts=np.empty(nodes + 1, np.int32),
-            in_nodes=np.empty(nodes + edges, np.int32),
-            in_weights=np.empty(nodes + edges, np.float32),
-        )
-        fill_graphs(
-            cells.adjacency_bits,
-            cells.operations,
-            cells.num_vertices,
-            NORMALISATIONS[normalisation],
-            graphs.types,
-            graphs.cell_starts,
-            graphs.out_starts,
-            graphs.out_nodes,
-            graphs.out_weights,
-            graphs.in_starts,
-            graphs.in_nodes,
-            graphs.in_weights,
-        )
-        return graphs
+
+def graphs_from_matrices(
+    types: NDArray[np.integer],
+    adjacency: NDArray[Any],
+    num_types: int,
+    normalisation: str = "row",
+    present: NDArray[np.bool_] | None = None,
+) -> GraphBatch:
+    """Graphs from adjacency matrices, for spaces without a kernel of their own.
+
+    Args:
+        types: (N, n) integers below ``num_types``; the operation of each vertex.
+        adjacency: (n, n), the same for all graphs, or (N, n, n); not 0 at [i, j] for an edge from
+            i to j. The diagonal is ignored: a vertex always reads itself.
+        num_types: Length of the one-hot node input.
+        normalisation: Weight of the entry from i to j: "row": 1 / degree of i; "symmetric":
+            1 / root of (degree of i times degree of j); "sum": 1. The degree of a vertex along a
+            direction counts its neighbours in that direction and itself.
+        present: (N, n) bool; the vertices that a graph has. None: all.
+
+    Raises:
+        SettingsError: If the normalisation is unknown.
+    """
+    check_normalisation(normalisation)
+    count, size = types.shape
+    there = np.ones((count, size), bool) if present is None else present
+    edges = np.broadcast_to(np.asarray(adjacency) != 0, (count, size, size)).copy()
+    edges[:, np.arange(size), np.arange(size)] = False
+    edges &= there[:, :, None] & there[:, None, :]
+    numbers = (np.cumsum(there.reshape(-1)) - 1).reshape(count, size).astype(np.int32)
+
+    def lists(
+        along: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+        # Column 0 stands for the vertex itself, which comes first.
+        slots = np.concatenate([there[:, :, None], along], axis=2)
+        graph, vertex, column = np.nonzero(slots)
+        other = np.where(column == 0, vertex, column - 1)
+        starts = np.concatenate([[0], np.cumsum(slots.sum(axis=2)[there])]).astype(np.int32)
+        own = 1.0 + along.sum(axis=2)[graph, vertex]
+        if normalisation == "row":
+            weights = 1.0 / own
+        elif normalisation == "symmetric":
+            weights = 1.0 / np.sqrt(own * (1.0 + along.sum(axis=1)[graph, other]))
+        else:
+            weights = np.ones(len(own))
+        return starts, numbers[graph, other], weights.astype(np.float32)
+
+    return GraphBatch(
+        np.ascontiguousarray(types[there], np.uint8),
+        num_types,
+        np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32),
+        *lists(edges),
+        *lists(edges.transpose(0, 2, 1)),
+    )

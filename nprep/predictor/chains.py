@@ -1,4 +1,4 @@
-"""Networks of the mobile space as chain graphs, and the GCN's answer for many of them."""
+"""Predictions for many chains of equal length, which share too little for a plan to pay."""
 
 from __future__ import annotations
 
@@ -9,48 +9,9 @@ from nprep.kernels.jit import kernel
 from nprep.kernels.numeric.gemm import gemm
 from nprep.kernels.threads import run_slices
 from nprep.predictor.gcn import GcnWeights
-from nprep.predictor.graphs import GraphBatch
-from nprep.spaces.proxyless.space import NUM_CHOICES
 
 # Networks handled together: 22 nodes x 96 channels x 32 networks stay in a second-level cache.
 CHUNK = 32
-
-
-def chain_graphs(encodings: NDArray[np.uint8]) -> GraphBatch:
-    """Each network as a chain of its blocks, rows of the adjacency normalised.
-
-    Args:
-        encodings: (N, B) uint8.
-
-    Returns:
-        The graphs; a node's type is its block's choice.
-    """
-    count, length = encodings.shape
-    nodes = np.arange(count * length, dtype=np.int32).reshape(count, length)
-
-    def entries(other: NDArray[np.int32]) -> tuple[NDArray[np.integer], ...]:
-        """A node and its one neighbour; a node at the end (its own neighbour here) has none."""
-        pairs = np.stack([nodes, other], axis=-1).reshape(-1, 2)
-        alone = pairs[:, 0] == pairs[:, 1]
-        keep = np.stack([np.ones_like(alone), ~alone], axis=1)
-        starts = np.zeros(len(pairs) + 1, np.int32)
-        np.cumsum(keep.sum(1), out=starts[1:])
-        weights = np.where(alone, 1.0, 0.5).astype(np.float32)
-        return starts, pairs[keep], np.repeat(weights, keep.sum(1))
-
-    out_starts, out_nodes, out_weights = entries(np.minimum(nodes + 1, nodes[:, -1:]))
-    in_starts, in_nodes, in_weights = entries(np.maximum(nodes - 1, nodes[:, :1]))
-    return GraphBatch(
-        types=np.ascontiguousarray(encodings.reshape(-1)),
-        num_types=NUM_CHOICES,
-        cell_starts=np.arange(count + 1, dtype=np.int32) * np.int32(length),
-        out_starts=out_starts.astype(np.int32),
-        out_nodes=out_nodes.astype(np.int32),
-        out_weights=out_weights.astype(np.float32),
-        in_starts=in_starts.astype(np.int32),
-        in_nodes=in_nodes.astype(np.int32),
-        in_weights=in_weights.astype(np.float32),
-    )
 
 
 @kernel
@@ -104,11 +65,11 @@ def chain_means(
 def predict_chains(
     weights: GcnWeights, encodings: NDArray[np.uint8], threads: int = 1
 ) -> NDArray[np.float32]:
-    """What a predictor says of networks.
+    """Predictions for chains of equal length.
 
     Args:
         weights: The trained predictor (row-normalised).
-        encodings: (N, B) uint8.
+        encodings: (N, B) uint8; the node types along each chain.
         threads: How many threads share the work; the result does not depend on it.
 
     Returns:
