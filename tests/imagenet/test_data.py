@@ -7,21 +7,26 @@ import os
 import signal
 import sys
 import tarfile
+import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="torch is not installed")
+torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("torchvision", reason="torchvision is not installed")
 pytest.importorskip("PIL", reason="Pillow is not installed")
 
+from nprep.errors import NprepError
 from nprep.imagenet.__main__ import entry
-from nprep.imagenet.data.layout import open_parts
+from nprep.imagenet.data import loading
+from nprep.imagenet.data.layout import DataParts, open_parts
 from nprep.imagenet.data.shards import ShardSource, write_shards
-from nprep.imagenet.data.sources import FolderSource
-from nprep.imagenet.data.transforms import decode
+from nprep.imagenet.data.sources import DataError, FolderSource
+from nprep.imagenet.data.transforms import decode, training_transform
+from nprep.imagenet.training.run import run_training
 from tests.imagenet.helpers import image_folder, png, tiny
 
 _FLAGS_TEXT = (
@@ -191,7 +196,7 @@ BAD_SHARDS: dict[str, tuple[Callable[[Path], None], str]] = {
     "image without label": (_no_labels, "no label for image lonely"),
     "label is a word": (_word_label, "label b'cat' for x"),
     "negative label": (_negative_label, "label b'-1'"),
-    "json without label": (_json_without_label, "for x"),
+    "json without label": (_json_without_label, "no label for image x"),
     "label beyond the classes": (_high_label_in_val, "label 7"),
     "empty shards": (_empty_shards, "hold no images"),
     "corrupt image": (_bad_image, "at byte"),
@@ -338,3 +343,119 @@ def test_missing_packages_are_named(
     said = capsys.readouterr().err
     assert said.startswith("error: torchvision")
     assert "pip install" in said
+
+
+def _shard_of(folder: Path, files: dict[str, bytes]) -> ShardSource:
+    with tarfile.open(folder / "train-0.tar", "w"):
+        pass
+    add_to_shard(folder / "train-0.tar", files)
+    return ShardSource([folder / "train-0.tar"])
+
+
+def test_class_file_counts_beside_a_json_about_the_image(tmp_path: Path) -> None:
+    shards = _shard_of(
+        tmp_path,
+        {
+            "a.png": png(), "a.cls": b"0", "a.json": b'{"caption": "a cat"}',
+            "b.png": png(), "b.json": b'{"label": "dog"}', "b.cls": b"1",
+            "c.png": png(), "c.json": b"no JSON", "c.cls": b"1",
+            "d.png": png(), "d.json": b'{"label": 1}',
+            "e.png": png(), "e.json": b'{"label": 1}', "e.cls": b"1",
+        },
+    )  # fmt: skip
+    assert shards.labels.tolist() == [0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("order", [("x.cls", "x.json"), ("x.json", "x.cls")])
+def test_labels_that_disagree_are_told(tmp_path: Path, order: tuple[str, str]) -> None:
+    content = {"x.cls": b"0", "x.json": b'{"label": 1}'}
+    with pytest.raises(DataError, match=r"the labels 0 \(\.cls\) and 1 \(\.json\) for x"):
+        _shard_of(tmp_path, {"x.png": png(), **{name: content[name] for name in order}})
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"), [((1, 2, 3), "count from 1"), ((0, 1, 3), "no image of class 2")]
+)
+def test_labels_with_gaps_are_told(tmp_path: Path, labels: tuple[int, ...], message: str) -> None:
+    write_shards(tmp_path, "train", [(png(), label) for label in labels], ".png", 10)
+    write_shards(tmp_path, "val", [(png(), label) for label in labels], ".png", 10)
+    with pytest.raises(DataError, match=message):
+        open_parts(tiny(data=str(tmp_path), num_classes=0))
+    # Who says how many classes there are means the gaps.
+    assert open_parts(tiny(data=str(tmp_path), num_classes=5)).num_classes == 5
+
+
+def test_sixteen_bits_are_seen(tmp_path: Path) -> None:
+    from PIL import Image
+
+    values = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    out = io.BytesIO()
+    Image.fromarray(values).save(out, "PNG")
+    pixels = np.asarray(decode(out.getvalue()))[..., 0]
+    assert np.abs(pixels.astype(int) - values // 257).max() <= 1
+    assert (pixels == 255).mean() < 0.02
+    out = io.BytesIO()
+    Image.fromarray(values.astype(np.float32) / 65535).save(out, "TIFF")
+    with pytest.raises(ValueError, match="8 bits"):
+        decode(out.getvalue())
+
+
+def test_a_compressed_shard_is_told_as_such(tmp_path: Path) -> None:
+    data = shard_folder(tmp_path / "data")
+    _gzipped(data)
+    with pytest.raises(DataError, match="unpack it with gunzip"):
+        open_parts(tiny(data=str(data)))
+
+
+def test_little_shared_memory_is_told_and_changes_no_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = image_folder(tmp_path / "data")
+    source = open_parts(tiny(data=str(data))).train
+    images = loading.ImageSet(source, training_transform(tiny(augment="colour")), 0, cache=False)
+    keys = [[(0, i) for i in range(start, start + 8)] for start in (0, 8, 16)]
+    expected = list(loading.Loader(images, keys, 0, pin=False))
+    size = expected[0].images.nbytes
+    # Room for three batches, and two processes may hold six.
+    free = types.SimpleNamespace(f_bavail=3, f_frsize=size)
+    monkeypatch.setattr(loading.os, "statvfs", lambda path: free)
+    got = list(loading.Loader(images, keys, 2, pin=False, timeout=60, batch_bytes=size))
+    assert "--shm-size" in capsys.readouterr().err
+    for one, two in zip(expected, got, strict=True):
+        assert torch.equal(one.images, two.images)
+        assert torch.equal(one.labels, two.labels)
+    assert not loading.shared_memory_is_short(1, size)
+
+
+class _Hangs:
+    """A source whose images never come."""
+
+    classes, labels, groups = ("a", "b"), np.zeros(8, np.int64), None
+
+    def __len__(self) -> int:
+        return 8
+
+    def read(self, index: int) -> bytes:
+        time.sleep(60)
+        return b""
+
+    def name(self, index: int) -> str:
+        return "slow"
+
+
+def test_a_loader_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = DataParts(_Hangs(), _Hangs(), None)
+    monkeypatch.setattr("nprep.imagenet.training.loop.open_parts", lambda settings: parts)
+    with pytest.raises(NprepError, match=r"not loaded in time .* --loader-timeout"):
+        run_training(tiny(workers=1, loader_timeout=1.0), tmp_path / "run")
+
+
+def test_batches_know_how_to_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What DataLoader's pinning thread looks for; without it, it leaves a batch as it is."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
+    batch = loading.Batch(torch.zeros(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64), ["x"])
+    plain = loading.PlainBatch(batch.images.numpy(), batch.labels.numpy(), ["x"])
+    for kind in (batch, plain):
+        pinned = kind.pin_memory()
+        assert pinned.images.min() == pinned.labels.min() == 1
+        assert pinned.unreadable == ["x"]

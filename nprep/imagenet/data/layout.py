@@ -24,12 +24,17 @@ class DataParts:
         return len(self.train.classes)
 
 
-def _part(root: Path, name: str, classes: tuple[str, ...] | None) -> Source | None:
-    if (root / name).is_dir():
-        shards = sorted((root / name).glob("*.tar"))
-        return ShardSource(shards, classes) if shards else FolderSource(root / name, classes)
-    shards = sorted(root.glob(f"{name}-*.tar"))
-    return ShardSource(shards, classes) if shards else None
+def _part(
+    root: Path, name: str, classes: tuple[str, ...] | None, num_classes: int = 0
+) -> Source | None:
+    folder = root / name
+    if folder.is_dir():
+        shards = sorted(folder.glob("*.tar"))
+        if not shards:
+            return FolderSource(folder, classes)
+    else:
+        shards = sorted(root.glob(f"{name}-*.tar"))
+    return ShardSource(shards, classes, num_classes) if shards else None
 
 
 def open_parts(settings: TrainSettings) -> DataParts:
@@ -56,7 +61,7 @@ def open_parts(settings: TrainSettings) -> DataParts:
     root = Path(settings.data)
     if not root.is_dir():
         raise DataError(f"data folder {root} does not exist: check --data")
-    train = _part(root, "train", None)
+    train = _part(root, "train", None, settings.num_classes)
     if train is None:
         raise DataError(
             f"{root} has neither a folder train/ nor shards train-*.tar: lay the images out as "

@@ -2,12 +2,14 @@
 
 Every image draws its augmentation from a generator of its own, seeded by (seed, epoch, image). So
 the batches are the same for any number of loader processes, and two processes with half the batch
-see what one sees; a run that goes on from a checkpoint needs nothing but its position.
+see what one sees; a run that resumes from a checkpoint needs nothing but its position.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,17 +25,46 @@ from nprep.imagenet.data.transforms import Transform, decode
 
 # So many shards are mixed at a time.
 SHARDS_AT_ONCE = 16
+# Where Linux keeps the memory that processes share.
+SHARED_MEMORY = "/dev/shm"
 
 Key = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images that could be read, and the names of those that could not."""
+    """Images that could be read, and the names of those that could not.
+
+    Attributes:
+        images: (N, 3, H, W) float32.
+        labels: (N,) int64.
+        unreadable: Names of images, each with the reason.
+    """
 
     images: Tensor
     labels: Tensor
     unreadable: list[str]
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, from where a GPU copies while it computes."""
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.unreadable)
+
+
+@dataclass(frozen=True)
+class PlainBatch:
+    """A batch that travels from a loader process through a pipe, without shared memory."""
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    unreadable: list[str]
+
+    def tensors(self) -> Batch:
+        """The same batch."""
+        return Batch(torch.from_numpy(self.images), torch.from_numpy(self.labels), self.unreadable)
+
+    def pin_memory(self) -> Batch:
+        """See :meth:`Batch.pin_memory`."""
+        return self.tensors().pin_memory()
 
 
 def derived_seed(*parts: int | str) -> int:
@@ -91,7 +122,14 @@ def collate(samples: Sequence[tuple[Tensor | None, int, str]]) -> Batch:
     images = [image for image, _, _ in samples if image is not None]
     labels = [label for image, label, _ in samples if image is not None]
     stacked = torch.stack(images) if images else torch.empty(0)
-    return Batch(stacked, torch.tensor(labels), [why for _, _, why in samples if why])
+    names = [why for _, _, why in samples if why]
+    return Batch(stacked, torch.tensor(labels, dtype=torch.int64), names)
+
+
+def collate_plainly(samples: Sequence[tuple[Tensor | None, int, str]]) -> PlainBatch:
+    """Stacks samples for a pipe."""
+    batch = collate(samples)
+    return PlainBatch(batch.images.numpy(), batch.labels.numpy(), batch.unreadable)
 
 
 def epoch_order(source: Source, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -165,28 +203,69 @@ class EpochKeys:
         return iter(self._keys)
 
 
-def make_loader(
-    images: ImageSet, batches: Iterable[list[Key]], workers: int, pin: bool
-) -> DataLoader[Any]:
-    """A loader over given batches of keys.
+class Loader:
+    """Batches of images, loaded by this process or by others ahead of time."""
+
+    def __init__(
+        self,
+        images: ImageSet,
+        batches: Iterable[list[Key]],
+        workers: int,
+        pin: bool,
+        timeout: float = 0.0,
+        batch_bytes: int = 0,
+    ) -> None:
+        """Prepares a loader; its processes start with the first pass and stay.
+
+        Args:
+            images: The images.
+            batches: Lists of keys; read anew in every pass.
+            workers: Loader processes; 0 loads in this one.
+            pin: Whether batches are put in page-locked memory.
+            timeout: Seconds without a batch after which loading counts as hung; 0 waits forever.
+            batch_bytes: Size of one batch, to see whether shared memory suffices.
+        """
+        short = workers > 0 and shared_memory_is_short(workers, batch_bytes)
+        if short:
+            print(
+                f"{SHARED_MEMORY} has too little room for {workers} loader processes: batches go "
+                "through pipes, which is slower (Docker: --shm-size 8g or --ipc host)",
+                file=sys.stderr,
+                flush=True,
+            )
+        self._loader: DataLoader[Any] = DataLoader(
+            images,
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=collate_plainly if short else collate,
+            pin_memory=pin,
+            persistent_workers=workers > 0,
+            worker_init_fn=_one_thread,
+            timeout=timeout if workers else 0.0,
+            # The workers' seeds come from this generator; nothing in them uses it.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yields the batches of one pass."""
+        for batch in self._loader:
+            yield batch.tensors() if isinstance(batch, PlainBatch) else batch
+
+
+def shared_memory_is_short(workers: int, batch_bytes: int) -> bool:
+    """Whether shared memory is too small for the batches that wait there (64 MB in Docker).
 
     Args:
-        images: The images.
-        batches: Lists of keys; looked at anew in every pass.
-        workers: Loader processes; 0 loads in this one.
-        pin: Whether batches are put in pinned memory.
+        workers: Loader processes; each loads two batches ahead.
+        batch_bytes: Size of one batch.
     """
-    return DataLoader(
-        images,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=pin,
-        persistent_workers=workers > 0,
-        worker_init_fn=_one_thread,
-        # The workers' seeds come from this generator; nothing in them uses it.
-        generator=torch.Generator().manual_seed(0),
-    )
+    try:
+        free = os.statvfs(SHARED_MEMORY)
+    except (AttributeError, OSError):
+        # No such place: the system keeps shared memory elsewhere.
+        return False
+    # One more for each process, which it is writing.
+    return 3 * workers * batch_bytes > free.f_bavail * free.f_frsize
 
 
 def _one_thread(worker: int) -> None:

@@ -22,15 +22,18 @@ from nprep.imagenet.data.sources import EXTENSIONS, DataError
 class ShardSource:
     """Shards as a source with random access."""
 
-    def __init__(self, shards: list[Path], classes: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, shards: list[Path], classes: tuple[str, ...] | None = None, num_classes: int = 0
+    ) -> None:
         """Indexes the shards.
 
         Args:
             shards: Tar files, uncompressed.
             classes: The classes of the training set, or None to count the labels found.
+            num_classes: How many classes there are, where some may have no images; 0 counts.
 
         Raises:
-            DataError: If a shard is no readable tar, or an image has no label.
+            DataError: If a shard is no readable tar, an image has no label, or labels have gaps.
         """
         self._shards = shards
         parts = [_index(shard) for shard in shards]
@@ -43,7 +46,9 @@ class ShardSource:
         self._offsets, self._sizes, self.labels = table.T.copy()
         highest = int(self.labels.max())
         if classes is None:
-            classes = tuple(map(str, range(highest + 1)))
+            if not num_classes:
+                _refuse_gaps(self.labels, shards[0].parent)
+            classes = tuple(map(str, range(max(num_classes, highest + 1))))
         elif highest >= len(classes):
             raise DataError(
                 f"{shards[0].parent} has label {highest} in its validation shards and the training "
@@ -93,20 +98,67 @@ def _members(shard: Path) -> Iterator[tuple[str, str, int, int]]:
                 yield f"{folder}/{key}", "." + extension.lower(), member.offset_data, member.size
     except (tarfile.TarError, OSError) as error:
         raise DataError(
-            f"shard {shard} cannot be read as an uncompressed tar file ({error}): copy it again"
+            f"shard {shard} cannot be read as an uncompressed tar file ({error}): {_remedy(shard)}"
         ) from error
+
+
+# The first bytes of compressed files, and the programs that undo them.
+_COMPRESSED = {
+    b"\x1f\x8b": "gunzip",
+    b"BZh": "bunzip2",
+    b"\xfd7zXZ": "unxz",
+    b"(\xb5/\xfd": "unzstd",
+}
+
+
+def _remedy(shard: Path) -> str:
+    try:
+        with shard.open("rb") as file:
+            start = file.read(8)
+    except OSError:
+        return "check that it is there and may be read"
+    for magic, program in _COMPRESSED.items():
+        if start.startswith(magic):
+            return f"it is compressed: unpack it with {program}, since images are read in any order"
+    return "copy it again"
+
+
+def _refuse_gaps(labels: NDArray[np.int64], folder: Path) -> None:
+    counts = np.bincount(labels)
+    empty = np.flatnonzero(counts == 0)
+    if len(empty):
+        start = " (labels seem to count from 1)" if empty.tolist() == [0] else ""
+        raise DataError(
+            f"the shards in {folder} have labels up to {len(counts) - 1} and no image of class "
+            f"{empty[0]}{start}: number the classes from 0 without gaps, or say with --num-classes "
+            "how many there are"
+        )
 
 
 def _index(shard: Path) -> NDArray[np.int64]:
     """(n, 3) int64: offset, size and label of the images of a shard, in their order."""
     images: dict[str, tuple[int, int]] = {}
     labels: dict[str, int] = {}
+    noted: dict[str, int | bytes] = {}
     with shard.open("rb") as raw:
         for key, extension, offset, size in _members(shard):
             if extension in EXTENSIONS:
                 images[key] = (offset, size)
-            elif extension in (".cls", ".json"):
-                labels[key] = _label(os.pread(raw.fileno(), size, offset), extension, key, shard)
+            elif extension == ".cls":
+                labels[key] = _label(os.pread(raw.fileno(), size, offset), key, shard)
+            elif extension == ".json":
+                found = _json_label(os.pread(raw.fileno(), size, offset))
+                if found is not None:
+                    noted[key] = found
+    for key, found in noted.items():
+        if isinstance(found, bytes):
+            # Not a class number: of no matter where a .cls has one.
+            labels[key] = labels[key] if key in labels else _label(found, key, shard)
+        elif labels.setdefault(key, found) != found:
+            raise DataError(
+                f"shard {shard} has the labels {labels[key]} (.cls) and {found} (.json) for "
+                f"{key.lstrip('/')}: correct one of them"
+            )
     lost = [key for key in images if key not in labels]
     if lost:
         raise DataError(
@@ -117,14 +169,26 @@ def _index(shard: Path) -> NDArray[np.int64]:
     return np.array(rows, np.int64).reshape(-1, 3)
 
 
-def _label(content: bytes, extension: str, key: str, shard: Path) -> int:
+def _json_label(content: bytes) -> int | bytes | None:
+    """The label in a JSON file, None without one, or the content where it is no class number."""
+    try:
+        about = json.loads(content)
+    except ValueError:
+        return content
+    if not isinstance(about, dict):
+        return content
+    label = about.get("label")
+    if label is None:
+        return None
+    return label if type(label) is int and label >= 0 else content
+
+
+def _label(content: bytes, key: str, shard: Path) -> int:
     try:
         label = json.loads(content)
-        if extension == ".json":
-            label = label["label"]
         if type(label) is not int or label < 0:
             raise ValueError
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise DataError(
             f"shard {shard} has the label {content[:20]!r} for {key.lstrip('/')}: a label is a "
             "class number from 0 up"

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from nprep.imagenet._imports import need
@@ -37,6 +38,8 @@ def decode(content: bytes) -> Any:
             # Odd EXIF data or palettes harm no pixel, and warnings may be errors.
             warnings.simplefilter("ignore")
             picture = image.open(io.BytesIO(content))
+            if picture.mode[0] in "IF":
+                picture = _eight_bits(picture, image)
             # Has an alpha channel only where the file says so; RGB drops it.
             return picture.convert("RGB")
     except image.UnidentifiedImageError as error:
@@ -45,6 +48,14 @@ def decode(content: bytes) -> Any:
         raise ValueError(str(error)) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _eight_bits(picture: Any, image: Any) -> Any:
+    """A grey picture of 16-bit numbers with 8; Pillow's own conversion cuts off at 255."""
+    values = np.asarray(picture)
+    if values.dtype.kind == "f" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        raise ValueError("its pixels are no 8-bit or 16-bit numbers: convert it to 8 bits")
+    return image.fromarray((values // 257).astype(np.uint8))
 
 
 def _tail(settings: TrainSettings, v2: Any) -> list[Any]:
