@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nprep.imagenet import _flags
@@ -26,7 +27,9 @@ def _train(args: argparse.Namespace) -> int:
         and set(given) == {"arch"}
         and not args.preset
     ):
-        settings = RunFolder(output).settings()
+        kept = RunFolder(output).settings()
+        # Another network than the folder's is refused there, in one sentence.
+        settings = replace(kept, arch=given["arch"])
     else:
         settings = preset(args.preset, **given)
     result = run_training(settings, output, resume=args.resume, listen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,10 +14,14 @@ OPTIMISERS = ("sgd", "rmsprop", "rmsprop-tf")
 AUGMENTATIONS = ("none", "pad-crop", "crop", "colour", "randaugment")
 PRECISIONS = ("none", "bf16", "fp16")
 
-# What may differ between a run and its resumption: it decides speed and output, not weights.
+# What may differ between a run and its resumption: where it runs, how fast, and what it prints.
 FREE_ON_RESUME = frozenset(
     {
+        "device",
+        "threads",
+        "cudnn_benchmark",
         "workers",
+        "loader_timeout",
         "checkpoint_minutes",
         "checkpoint_steps",
         "log_seconds",
@@ -74,7 +80,9 @@ class TrainSettings:
     device: str = _doc("auto", "auto, cpu, cuda or cuda:N")
     threads: int = _doc(0, "CPU threads of torch; 0: its choice")
     seed: int = _doc(0, "seed of weights, order and augmentation")
+    cudnn_benchmark: bool = _doc(True, "let cuDNN time its algorithms and take the fastest (GPUs)")
     workers: int = _doc(4, "processes that load images; 0: none")
+    loader_timeout: float = _doc(600.0, "end if no batch was loaded for so many seconds; 0: wait")
     cache: bool = _doc(False, "keep decoded images in memory (small data only)")
     on_corrupt: str = _doc("stop", "what an unreadable image does", ("stop", "skip"))
     max_steps: int = _doc(0, "end after so many optimiser steps; 0: off")
@@ -102,7 +110,8 @@ class TrainSettings:
         self._need("lr", 0 < self.lr < 1e6, "above 0")
         for name in ("weight_decay", "mixup", "cutmix", "clip_norm", "warmup_epochs", "rms_eps"):
             self._need(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("workers", "max_steps", "overfit_batches", "holdout", "synthetic_data"):
+        for name in ("workers", "max_steps", "overfit_batches", "holdout", "synthetic_data",
+                     "threads", "seed", "loader_timeout", "checkpoint_steps"):  # fmt: skip
             self._need(name, getattr(self, name) >= 0, "at least 0")
         for name in ("momentum", "label_smoothing", "dropout", "ema", "bn_momentum"):
             self._need(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
@@ -117,14 +126,31 @@ class TrainSettings:
         if not fine:
             raise SettingsError(f"{name} is {getattr(self, name)}: it must be {wanted}")
 
+    @property
+    def batch_bytes(self) -> int:
+        """Size of one batch of images in memory (float32)."""
+        return 4 * 3 * self.image_size**2 * self.batch_size
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that decide the weights of a run.
+
+        A step over 32 images is the same step as two accumulated passes over 16: the two fields
+        count by their product (but not with ``overfit_batches``, which counts passes).
+        """
+        kept = {k: v for k, v in dataclasses.asdict(self).items() if k not in FREE_ON_RESUME}
+        if not self.overfit_batches:
+            kept["batch_size"] *= kept.pop("accumulate")
+        return kept
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that tell two identities apart."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
     def differences(self, other: TrainSettings) -> list[str]:
         """Names of the fields whose difference would change the weights of a run."""
-        return [
-            item.name
-            for item in dataclasses.fields(self)
-            if item.name not in FREE_ON_RESUME
-            and getattr(self, item.name) != getattr(other, item.name)
-        ]
+        mine, theirs = self.identity(), other.identity()
+        return [name for name in mine if mine[name] != theirs.get(name)]
 
 
 # What a preset sets; flags given beside it win.

@@ -20,10 +20,11 @@ pytest.importorskip("PIL", reason="Pillow is not installed")
 
 from nprep.errors import NprepError, RunFolderError, SettingsError  # noqa: E402 - needs torch
 from nprep.imagenet import files  # noqa: E402
+from nprep.imagenet.__main__ import entry  # noqa: E402
 from nprep.imagenet.data import loading, sources  # noqa: E402
 from nprep.imagenet.networks.architectures import build  # noqa: E402
 from nprep.imagenet.settings import PRESETS, preset  # noqa: E402
-from nprep.imagenet.training.checkpoints import load_checkpoint  # noqa: E402
+from nprep.imagenet.training.checkpoints import load_checkpoint, save_checkpoint  # noqa: E402
 from nprep.imagenet.training.folder import RunFolder, StoppedError  # noqa: E402
 from nprep.imagenet.training.loop import DivergedError, Trainer  # noqa: E402
 from nprep.imagenet.training.optimisers import (  # noqa: E402
@@ -32,6 +33,7 @@ from nprep.imagenet.training.optimisers import (  # noqa: E402
     parameter_groups,
 )
 from nprep.imagenet.training.processes import Processes  # noqa: E402
+from nprep.imagenet.training.progress import Progress  # noqa: E402
 from nprep.imagenet.training.run import run_training  # noqa: E402
 from tests.imagenet.helpers import ARCH, image_folder, tiny  # noqa: E402
 
@@ -68,11 +70,10 @@ class _StopAfter(RunFolder):
 
     steps = 0
 
-    def stop_if_asked(self, save: Any) -> None:
+    @property
+    def asked(self) -> bool:
         type(self).steps -= 1
-        if self.steps == 0:
-            self._asked = True
-        super().stop_if_asked(save)
+        return self.steps == 0
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,8 @@ def test_folder_of_a_run(tmp_path: Path) -> None:
     assert RunFolder(tmp_path).settings() == settings
     assert [row["epoch"] for row in rows_of(tmp_path)] == ["1", "2"]
     assert {path.name for path in tmp_path.iterdir()} == {
-        ".lock", "args.yaml", "best.pt", "last.pt", "result.json", "starts.csv", "summary.csv",
+        ".lock", "args.yaml", "best.pt", "last.pt", "previous.pt", "result.json", "starts.csv",
+        "summary.csv",
     }  # fmt: skip
     with pytest.raises(RunFolderError, match="holds a run"):
         run_training(settings, tmp_path)
@@ -272,9 +274,103 @@ def test_full_disk_keeps_the_checkpoint(tmp_path: Path, monkeypatch: pytest.Monk
 def test_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     run_training(tiny(), tmp_path)
     (tmp_path / "result.json").unlink()
-    (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:5000])
-    with pytest.raises(RunFolderError, match="damaged"):
-        run_training(tiny(), tmp_path, resume=True)
+    (tmp_path / "previous.pt").unlink()
+    whole = (tmp_path / "last.pt").read_bytes()
+    for length in (5000, 0):
+        (tmp_path / "last.pt").write_bytes(whole[:length])
+        with pytest.raises(RunFolderError, match="damaged"):
+            run_training(tiny(), tmp_path, resume=True)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    run_training(tiny(), tmp_path / "whole")
+    run_training(tiny(), tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    (tmp_path / "run" / "last.pt").write_bytes(b"")
+    run_training(tiny(), tmp_path / "run", resume=True)
+    assert_same(weights_of(tmp_path / "run"), weights_of(tmp_path / "whole"))
+
+
+def test_a_refused_resumption_changes_nothing(tmp_path: Path) -> None:
+    run_training(tiny(), tmp_path)
+    (tmp_path / "result.json").unlink()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(RunFolderError, match="epochs 2"):
+        run_training(tiny(epochs=9), tmp_path, resume=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == before
+    assert run_training(tiny(), tmp_path, resume=True)["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"epochs": 3}, "epochs 2 and 3"), ({"arch": "2000000"}, "arch '0000000' and '2000000'")],
+)
+def test_a_finished_run_answers_only_for_itself(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    result = run_training(tiny(), tmp_path)
+    assert run_training(tiny(workers=1), tmp_path, resume=True) == result
+    with pytest.raises(RunFolderError, match=message):
+        run_training(tiny(**changes), tmp_path, resume=True)
+
+
+def test_another_network_is_not_the_finished_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_training(tiny(), tmp_path)
+    assert entry(["train", ARCH, "--output", str(tmp_path), "--resume"]) == 0
+    assert entry(["train", "2000000", "--output", str(tmp_path), "--resume"]) == 2
+    assert "arch '0000000'" in capsys.readouterr().err
+
+
+def test_half_the_batch_resumes_as_the_same_run(tmp_path: Path) -> None:
+    """After a lack of memory; a step sees the same images, and where it computes is no matter."""
+    run_training(tiny(max_steps=3, threads=1), tmp_path)
+    (tmp_path / "result.json").unlink()
+    state = load_checkpoint(tmp_path / "last.pt")
+    state["settings"]["device"] = "cuda:1"
+    state["settings"]["max_steps"] = 0
+    save_checkpoint(tmp_path / "last.pt", {k: v for k, v in state.items() if k != "format"})
+    settings = tiny(batch_size=4, accumulate=2, threads=2)
+    result = run_training(settings, tmp_path, resume=True)
+    assert result["steps"] == 8  # an epoch cut short at step 3, and one of 5
+    with pytest.raises(RunFolderError, match="batch_size 8"):
+        run_training(tiny(batch_size=4), tmp_path, resume=True)
+
+
+def test_fp16_skips_an_overflow_and_ends_at_a_divergence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy = Trainer._to_device
+
+    def spoil_from(first: int, last: int) -> None:
+        def spoil(trainer: Trainer, *args: Any) -> Any:
+            images, labels = healthy(trainer, *args)
+            return images * (torch.inf if first <= trainer.step < last else 1), labels
+
+        monkeypatch.setattr(Trainer, "_to_device", spoil)
+
+    spoil_from(3, 5)
+    # The running averages of batch norm take the infinite images in.
+    settings = tiny(amp="fp16", ema=0.0)
+    assert run_training(settings, tmp_path / "few")["steps"] == 10
+    spoil_from(3, 99)
+    with pytest.raises(DivergedError):
+        run_training(tiny(amp="fp16", epochs=9), tmp_path / "all")
+
+
+def test_speed_leaves_validation_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("nprep.imagenet.training.progress.time.monotonic", lambda: now)
+    progress = Progress(100, 10, 5.0, show=False)
+    sums = torch.ones(2)
+    for epoch in range(2):
+        progress.start_epoch()
+        for step in range(3):
+            now += 1.0
+            progress.step(epoch, step, sums)
+        now += 50.0  # validation
+    assert progress.images_per_second == pytest.approx(10.0)
 
 
 def test_too_few_images_for_a_batch(tmp_path: Path) -> None:
@@ -355,7 +451,7 @@ def test_average_is_warm_from_the_start() -> None:
     expected = 0.0
     for step in range(20):
         torch.nn.init.constant_(model.weight, float(step))
-        average.update(model, step)
+        average.update(model)
         decay = min(0.999, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
     assert float(average.model.weight) == pytest.approx(expected, rel=1e-5)

@@ -77,22 +77,53 @@ class Engine(Protocol):
 
 
 def execute(task: Task) -> Outcome:
-    """Runs a training in this process and turns its errors into an outcome."""
-    from nprep.imagenet.training.loop import DivergedError
-    from nprep.imagenet.training.run import run_training
+    """Runs a training in this process and turns its errors into an outcome.
 
+    A network that does not fit in memory is trained with half the batch and twice the passes a
+    step, and again, as long as the batch can be halved; then it has failed, and it alone.
+    """
+    from nprep.imagenet.training.loop import DivergedError
+    from nprep.imagenet.training.run import OutOfMemoryError, run_training
+
+    settings = task.settings
     try:
-        return Outcome(run_training(task.settings, task.folder, resume=True, patience=PATIENCE))
+        while True:
+            try:
+                return Outcome(
+                    run_training(settings, task.folder, resume=True, patience=PATIENCE, alone=True)
+                )
+            except (OutOfMemoryError, MemoryError):
+                batch, odd = divmod(settings.batch_size, 2)
+                # Batch norm needs two images of a forward pass.
+                if odd or batch < 2:
+                    raise
+                settings = with_fields(
+                    settings, batch_size=batch, accumulate=2 * settings.accumulate
+                )
+            # Out of the handler, which keeps the failed step's tensors alive.
+            _free_memory()
     except DivergedError as error:
+        return Outcome(None, str(error))
+    except OutOfMemoryError as error:
         return Outcome(None, str(error))
     except NprepError as error:
         return Outcome(None, str(error), hopeless=True)
     except MemoryError:
-        return Outcome(None, f"training {task.folder} ran out of memory", hopeless=True)
+        return Outcome(None, f"training {task.folder} ran out of memory")
     except RuntimeError as error:
         # torch's own: out of GPU memory, an operation that the device lacks.
         first = str(error).splitlines()[0]
         return Outcome(None, f"training {task.folder} failed in torch: {first}", hopeless=True)
+
+
+def _free_memory() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _watch_parent(parent: int) -> None:

@@ -38,9 +38,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RunFolderError(f"checkpoint {path} does not exist: start the run anew") from error
     except Exception as error:  # a damaged archive raises nearly anything
+        # An empty file raises an error without a text.
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:80]
         raise RunFolderError(
-            f"checkpoint {path} is damaged ({str(error).splitlines()[0][:80]}): remove it and "
-            "start the run anew, or restore it from a copy"
+            f"checkpoint {path} is damaged ({reason}): remove it and start the run anew, or "
+            "restore it from a copy"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise RunFolderError(

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from nprep.imagenet.data.layout import DataParts
-from nprep.imagenet.data.loading import ImageSet, evaluation_keys, make_loader, refuse_unreadable
+from nprep.imagenet.data.loading import ImageSet, Loader, evaluation_keys, refuse_unreadable
 from nprep.imagenet.data.sources import DataError, Source
 from nprep.imagenet.data.transforms import evaluation_transform
 from nprep.imagenet.settings import TrainSettings
@@ -47,7 +47,14 @@ class Evaluator:
         keys = evaluation_keys(len(source), settings.batch_size, processes.rank, processes.count)
         images = ImageSet(source, evaluation_transform(settings), 0, settings.cache)
         pin = processes.device.type == "cuda"
-        self._loader = make_loader(images, keys, min(settings.workers, 8), pin)
+        self._loader = Loader(
+            images,
+            keys,
+            min(settings.workers, 8),
+            pin,
+            settings.loader_timeout,
+            settings.batch_bytes,
+        )
         self._settings, self._processes = settings, processes
 
     @torch.no_grad()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import fcntl
 import json
+import logging
 import os
 import signal
 import socket
@@ -14,12 +16,14 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from nprep.errors import RunFolderError
 from nprep.imagenet._imports import need
 from nprep.imagenet.files import read_yaml, write_json, write_table, write_yaml
 from nprep.imagenet.settings import TrainSettings
+
+_LOG = logging.getLogger("nprep.imagenet")
 
 COLUMNS = (
     "epoch",
@@ -67,13 +71,23 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The checkpoint to go on from."""
+        """The newest checkpoint."""
         return self.path / "last.pt"
 
     @property
     def best(self) -> Path:
         """The weights of the best epoch so far."""
         return self.path / "best.pt"
+
+    @property
+    def previous(self) -> Path:
+        """The checkpoint before the last one, for the case that the last one is damaged."""
+        return self.path / "previous.pt"
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal asked the run to stop."""
+        return self._asked
 
     def lock(self, patience: float = 0.0) -> None:
         """Makes this process the only one that writes here, until it ends.
@@ -109,28 +123,58 @@ class RunFolder:
             os.close(self._lock)
             self._lock = None
 
-    def begin(self, settings: TrainSettings, resume: bool) -> bool:
-        """Prepares the folder for a run.
+    def begin(self, resume: bool) -> bool:
+        """Prepares the folder for a run; what is there stays as it is.
 
         Args:
-            settings: The training.
-            resume: Whether to go on with a run that is there.
+            resume: Whether to resume a run that is there.
 
         Returns:
-            Whether there is a checkpoint to go on from.
+            Whether there is a checkpoint to resume from.
 
         Raises:
             RunFolderError: If there is a run and it is not to be resumed.
         """
-        there = self.last.exists()
+        there = self.last.exists() or self.previous.exists()
         if there and not resume:
             raise RunFolderError(
-                f"output folder {self.path} holds a run: go on with --resume or choose another"
+                f"output folder {self.path} holds a run: resume it with --resume or choose another"
             )
         for leftover in self.path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
-        write_yaml(self.path / "args.yaml", dataclasses.asdict(settings))
         return there
+
+    def write_settings(self, settings: TrainSettings) -> None:
+        """Writes ``args.yaml``, once the run is known to be this one."""
+        write_yaml(self.path / "args.yaml", dataclasses.asdict(settings))
+
+    def checkpoint(self) -> tuple[Path, dict[str, Any]]:
+        """The checkpoint to resume from: the last one, or the one before if that is damaged.
+
+        Returns:
+            Its path and content.
+
+        Raises:
+            RunFolderError: If none can be read.
+        """
+        # Here, not above: the command line reads settings without loading torch.
+        from nprep.imagenet.training.checkpoints import load_checkpoint
+
+        try:
+            return self.last, load_checkpoint(self.last)
+        except RunFolderError as error:
+            if not self.previous.exists():
+                raise
+            _LOG.warning("%s; resuming from %s", str(error).split(": ")[0], self.previous.name)
+        return self.previous, load_checkpoint(self.previous)
+
+    def keep_last(self) -> None:
+        """Gives the last checkpoint a second name, which it keeps when a newer one is written."""
+        if self.last.exists():
+            self.previous.unlink(missing_ok=True)
+            # File systems without links go without the second checkpoint.
+            with contextlib.suppress(OSError):
+                os.link(self.last, self.previous)
 
     def settings(self) -> TrainSettings:
         """The settings of the run that is here."""
@@ -163,7 +207,7 @@ class RunFolder:
         write_json(self.path / "result.json", result)
 
     def note_start(self, step: int, processes: int) -> None:
-        """Adds a line to ``starts.csv``: which machine goes on with the run, from which step.
+        """Adds a line to ``starts.csv``: which machine resumes the run, from which step.
 
         Args:
             step: Steps that are done.
@@ -206,19 +250,30 @@ class RunFolder:
         while self._handlers:
             signal.signal(*self._handlers.popitem())
 
-    def stop_if_asked(self, save: Callable[[], None] | None) -> None:
-        """Ends the run if a signal asked for it.
+    def stop(self, save: Callable[[], None] | None) -> NoReturn:
+        """Ends the run, since a signal asked for it.
 
         Args:
             save: Writes a checkpoint first, where the last one is older.
 
         Raises:
-            StoppedError: If it was asked for.
+            StoppedError: Always.
         """
-        if self._asked:
-            if save is not None:
-                save()
-            raise StoppedError(
-                f"stopped by a signal; the run in {self.path} goes on with the same command and "
-                "--resume"
-            )
+        if save is not None:
+            save()
+        raise StoppedError(
+            f"stopped by a signal; resume the run in {self.path} with the same command and --resume"
+        )
+
+    def refuse_other_result(self, result: dict[str, Any], settings: TrainSettings) -> None:
+        """Raises RunFolderError if the result of a finished run is not that of the settings."""
+        made_by = result.get("settings")
+        if made_by is None:
+            # Written before results carried what made them: the settings file says it.
+            made_by = self.settings().identity()
+        for name, value in settings.identity().items():
+            if made_by.get(name) != value:
+                raise RunFolderError(
+                    f"{self.path} holds a finished training with {name} {made_by.get(name)!r} and "
+                    f"{value!r} was asked for: choose another --output"
+                )

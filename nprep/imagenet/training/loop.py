@@ -1,11 +1,10 @@
-"""The training loop: steps, epochs, checkpoints, and going on where it stopped."""
+"""The training loop: steps, epochs, checkpoints, and resuming from them."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,19 +17,23 @@ from nprep.imagenet.data.loading import (
     Batch,
     EpochKeys,
     ImageSet,
+    Loader,
     derived_seed,
-    make_loader,
     refuse_unreadable,
 )
 from nprep.imagenet.data.transforms import batch_mixer, training_transform
 from nprep.imagenet.networks.architectures import build
 from nprep.imagenet.settings import TrainSettings
-from nprep.imagenet.training.checkpoints import load_checkpoint, save_checkpoint
+from nprep.imagenet.training.checkpoints import save_checkpoint
 from nprep.imagenet.training.evaluation import Evaluator, Score, precision, test_evaluator
 from nprep.imagenet.training.folder import RunFolder
 from nprep.imagenet.training.optimisers import WeightAverage, learning_rate, make_optimiser
-from nprep.imagenet.training.processes import Processes, synchronise_norms
+from nprep.imagenet.training.processes import Processes, float_buffers, synchronise_norms
 from nprep.imagenet.training.progress import Progress
+
+# Micro-batches in a row that may overflow in fp16 before a training counts as diverged: from the
+# scaler's first scale, 2^16, down to 2^-14.
+MAX_OVERFLOWS = 30
 
 
 class DivergedError(NprepError):
@@ -85,6 +88,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         self._saved_at = time.monotonic()
+        self._overflows = torch.zeros((), dtype=torch.float64, device=device)
         # Of the weights as they are now; nothing yet.
         self._score: Score | None = None
 
@@ -111,8 +115,14 @@ class Trainer:
             )
         self.keys.limit = self.steps_per_epoch * settings.accumulate
         images = ImageSet(source, training_transform(settings), settings.seed, settings.cache)
-        pin = who.device.type == "cuda"
-        self._loader = make_loader(images, self.keys, settings.workers, pin)
+        self._loader = Loader(
+            images,
+            self.keys,
+            settings.workers,
+            who.device.type == "cuda",
+            settings.loader_timeout,
+            settings.batch_bytes,
+        )
         self._validation = Evaluator(self.parts.val, settings, who)
 
     @property
@@ -124,6 +134,10 @@ class Trainer:
     def evaluated_model(self) -> nn.Module:
         """The network whose accuracy counts: the average, where there is one."""
         return self.model if self.average is None else self.average.model
+
+    def _models(self) -> list[nn.Module]:
+        """The network that is trained, and its average where there is one."""
+        return [self.model] if self.average is None else [self.model, self.average.model]
 
     def fit(self) -> dict[str, Any]:
         """Trains to the end.
@@ -148,6 +162,7 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         accumulate = self.settings.accumulate
+        self._progress.start_epoch()
         self.keys.move_to(self.epoch, self.batches_done)
         micro: list[Batch] = []
         for batch in self._loader:
@@ -161,9 +176,12 @@ class Trainer:
             self._progress.step(self.epoch, self.step, self.sums)
             if self.step >= self._last_step:
                 return
-            if self._checkpoint_is_due():
+            # All processes save and stop together.
+            asked, due = self.processes.any(self.folder.asked, self._checkpoint_is_due())
+            if asked:
+                self.folder.stop(self.save)
+            if due:
                 self.save()
-            self.folder.stop_if_asked(self.save)
 
     def _train_step(self, micro: list[Batch]) -> None:
         settings, device = self.settings, self.processes.device
@@ -179,19 +197,30 @@ class Trainer:
             with precision(settings.amp, device):
                 loss = self._loss(self._forward(images), labels)
             self.scaler.scale(loss / len(micro)).backward()
-            self.sums += torch.stack([loss.detach().double(), torch.ones_like(self.sums[0])])
+            self._count_loss(loss.detach().double())
         if settings.clip_norm:
             self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.average is not None:
-            self.average.update(self.model, self.step)
+            self.average.update(self.model)
         self.step += 1
         self._score = None
         # On a GPU this would wait for it at every step; there the checkpoints look.
         if device.type == "cpu":
             self._refuse_divergence()
+
+    def _count_loss(self, loss: Tensor) -> None:
+        one = torch.ones_like(loss)
+        if self.scaler.is_enabled():
+            # The scaler skips a step that overflows in fp16, and lowers its scale; only a loss that
+            # stays without a number is a divergence.
+            finite = torch.isfinite(loss)
+            self._overflows = torch.where(finite, 0.0, self._overflows + 1)
+            loss, one = torch.where(finite, loss, 0.0), finite.double()
+            loss = torch.where(self._overflows > MAX_OVERFLOWS, torch.nan, loss)
+        self.sums += torch.stack([loss, one])
 
     def _to_device(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
         device = self.processes.device
@@ -219,13 +248,12 @@ class Trainer:
         settings = self.settings
         if settings.checkpoint_steps and self.step % settings.checkpoint_steps == 0:
             return True
-        if self.processes.count > 1:
-            # Clocks differ between processes, and all must agree to save.
-            return False
         return time.monotonic() - self._saved_at > 60 * settings.checkpoint_minutes
 
     def _end_epoch(self, seconds: float) -> None:
         self._refuse_divergence()
+        for model in self._models():
+            self.processes.average_buffers(model)
         loss, batches = self.processes.total(self.sums.clone()).tolist()
         score = self._score = self._validation.score(self.evaluated_model)
         self.seconds += seconds
@@ -249,7 +277,8 @@ class Trainer:
         if self.processes.first:
             self.folder.write_history(self.history, self.settings.tensorboard)
             self._progress.epoch(self.history[-1], self.settings.epochs)
-        self.folder.stop_if_asked(None)
+        if self.processes.any(self.folder.asked)[0]:
+            self.folder.stop(None)
 
     def _finish(self) -> dict[str, Any]:
         # Killed between the last epoch and here, a resumed run has yet to look.
@@ -266,13 +295,17 @@ class Trainer:
             "steps": self.step,
             "train_seconds": round(self.seconds, 3),
             "parameters": sum(p.numel() for p in self.model.parameters()),
+            # What made it: a resumed run compares it with what it is asked for.
+            "settings": self.settings.identity(),
+            "train_images": len(self.parts.train),
+            "num_classes": self.parts.num_classes,
         }
         if self.processes.first:
             self.folder.write_result(result)
         return result
 
     def state(self) -> dict[str, Any]:
-        """Everything that a resumed run needs to go on as if it had not stopped."""
+        """Everything that a resumed run needs to continue as if it had not stopped."""
         devices = torch.cuda.get_rng_state() if self.processes.device.type == "cuda" else None
         return {
             "settings": dataclasses.asdict(self.settings),
@@ -284,9 +317,13 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": self.processes.gather((torch.get_rng_state(), devices)),
+            "buffers": self.processes.gather(
+                [[values.cpu() for values in float_buffers(model)] for model in self._models()]
+            ),
             "epoch": self.epoch,
             "step": self.step,
-            "batches_done": self.batches_done,
+            # In images of a process: the size of a batch may change.
+            "images_done": self.batches_done * self.settings.batch_size,
             "sums": self.processes.gather(self.sums.cpu()),
             "best": self.best,
             "history": self.history,
@@ -302,21 +339,19 @@ class Trainer:
         self._refuse_divergence()
         state = self.state()
         if self.processes.first:
+            self.folder.keep_last()
             save_checkpoint(self.folder.last, state)
             if best:
                 save_checkpoint(self.folder.best, {"model": self.evaluated_model.state_dict()})
         self._saved_at = time.monotonic()
 
-    def resume(self, path: Path) -> None:
-        """Goes on from a checkpoint.
-
-        Args:
-            path: The checkpoint.
+    def resume(self) -> None:
+        """Resumes from the folder's last checkpoint, or the one before it if that is damaged.
 
         Raises:
-            RunFolderError: If it is damaged, or of a run with other settings or data.
+            RunFolderError: If both are damaged, or of a run with other settings or data.
         """
-        state = load_checkpoint(path)
+        path, state = self.folder.checkpoint()
         known = {f.name for f in dataclasses.fields(TrainSettings)}
         before = TrainSettings(**{k: v for k, v in state["settings"].items() if k in known})
         changed = self.settings.differences(before)
@@ -338,6 +373,13 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.model.load_state_dict(state["average"])
+            self.average.count_from(state["step"])
+        if "buffers" in state:
+            for model, kept in zip(
+                self._models(), state["buffers"][self.processes.rank], strict=True
+            ):
+                for values, before in zip(float_buffers(model), kept, strict=True):
+                    values.copy_(before)
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         cpu, gpu = state["random"][self.processes.rank]
@@ -345,6 +387,10 @@ class Trainer:
         if gpu is not None and self.processes.device.type == "cuda":
             torch.cuda.set_rng_state(gpu)
         self.epoch, self.step = state["epoch"], state["step"]
-        self.batches_done = state["batches_done"]
+        if "images_done" in state:
+            self.batches_done = state["images_done"] // self.settings.batch_size
+        else:
+            # Written before batches could change their size.
+            self.batches_done = state["batches_done"]
         self.sums.copy_(state["sums"][self.processes.rank])
         self.best, self.history, self.seconds = state["best"], state["history"], state["seconds"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from nprep.imagenet.settings import TrainSettings
 from nprep.imagenet.training.rmsprop import TensorFlowRMSprop
@@ -72,11 +72,11 @@ def learning_rate(
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-class WeightAverage:
+class WeightAverage(AveragedModel):
     """An exponential moving average of weights and batch-norm statistics.
 
-    The decay starts low, min(decay, (1 + t) / (10 + t)) at step t, so that the average is of use
-    from the first epoch on.
+    torch's ``AveragedModel`` with an averaging function of its own: the decay starts low,
+    min(decay, (1 + t) / (10 + t)) at step t, so that the average is of use from the first epoch on.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -86,22 +86,35 @@ class WeightAverage:
             model: The network that is trained.
             decay: The final decay.
         """
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
+        super().__init__(model, multi_avg_fn=self._lerp, use_buffers=True)
+        self.module.eval().requires_grad_(False)
+        self.count_from(0)
+
+    @property
+    def model(self) -> nn.Module:
+        """The network with the averaged weights."""
+        return self.module
+
+    def count_from(self, steps: int) -> None:
+        """Says how many steps the average has seen.
+
+        The copy that it starts from counts as one model: torch would let the first step replace it.
+        """
+        self._steps = steps
+        self.n_averaged.fill_(steps + 1)
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Takes in the weights after a step.
+    def update(self, model: nn.Module) -> None:
+        """Averages in the weights after a step."""
+        self.update_parameters(model)
+        self._steps += 1
 
-        Args:
-            model: The network that is trained.
-            step: Steps done before this one.
-        """
-        decay = min(self.decay, (1 + step) / (10 + step))
-        mine = self.model.state_dict()
-        pairs = [(mine[name], value) for name, value in model.state_dict().items()]
-        floats = [(a, b) for a, b in pairs if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
-        for average, value in pairs:
-            if not average.is_floating_point():
-                average.copy_(value)
+    def _lerp(self, averages: Any, values: Any, seen: Any) -> None:
+        """Averages tensors of one type, in place."""
+        if not averages[0].is_floating_point():
+            # Counts of batches.
+            torch._foreach_copy_(averages, values)
+            return
+        decay = min(self.decay, (1 + self._steps) / (10 + self._steps))
+        torch._foreach_lerp_(averages, values, 1 - decay)

@@ -38,6 +38,28 @@ class Processes:
             dist.all_reduce(values)
         return values
 
+    def average_buffers(self, model: nn.Module) -> None:
+        """Gives every process the mean over processes of the network's running statistics.
+
+        Each process updates the averages of batch norm with its own images. What is evaluated and
+        saved must be one network, so they are averaged first (timm's ``--dist-bn reduce``).
+        """
+        if self.count > 1:
+            for values in float_buffers(model):
+                dist.all_reduce(values)
+                values /= self.count
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Whether each flag is set in some process; the same answer in all of them.
+
+        It travels between CPUs, so that no process waits for its GPU.
+        """
+        if self.count == 1:
+            return list(flags)
+        votes = torch.tensor(flags, dtype=torch.int32)
+        dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+        return [bool(vote) for vote in votes.tolist()]
+
     def gather(self, value: Any) -> list[Any]:
         """One value a process, in order."""
         if self.count == 1:
@@ -45,6 +67,11 @@ class Processes:
         values: list[Any] = [None] * self.count
         dist.all_gather_object(values, value)
         return values
+
+
+def float_buffers(model: nn.Module) -> list[Tensor]:
+    """The running statistics of a network (batch norm's means and variances), in order."""
+    return [values for values in model.buffers() if values.is_floating_point()]
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
@@ -76,15 +103,62 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     return device
 
 
-def join(device: str) -> Processes:
-    """Joins the processes that torchrun started; alone, where it did not."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+def refuse_precision(amp: str, device: torch.device) -> None:
+    """Raises SettingsError if the device cannot compute in that precision."""
+    if (
+        amp == "bf16"
+        and device.type == "cuda"
+        and torch.cuda.get_device_capability(device) < (8, 0)
+    ):
+        raise SettingsError(
+            f"amp is bf16 and {torch.cuda.get_device_name(device)} does not compute in it: use "
+            "--amp fp16 or none"
+        )
+
+
+# What torchrun tells each of its processes.
+_TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+def join(device: str, alone: bool = False) -> Processes:
+    """Joins the processes that torchrun started; alone, where it did not.
+
+    Args:
+        device: See :func:`choose_device`.
+        alone: Whether this process trains by itself, whatever the environment says.
+
+    Raises:
+        SettingsError: If the environment is half torchrun's, or all processes would share a GPU.
+    """
+    count = 1 if alone else _world_size()
     if count == 1:
         return Processes(0, 1, choose_device(device))
-    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    missing = [name for name in _TORCHRUN if name not in os.environ]
+    if missing:
+        raise SettingsError(
+            f"WORLD_SIZE is {count} and {missing[0]} is not set: start the processes with "
+            "torchrun, or remove WORLD_SIZE from the environment"
+        )
+    if device.startswith("cuda:") and int(os.environ.get("LOCAL_WORLD_SIZE", count)) > 1:
+        raise SettingsError(
+            f"device {device} would be shared by all {count} processes: use --device cuda, which "
+            "gives each process its own GPU"
+        )
+    chosen = choose_device(device, int(os.environ["LOCAL_RANK"]))
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        # Gloo beside NCCL: decisions travel between CPUs (see Processes.any).
+        dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
     return Processes(dist.get_rank(), count, chosen)
+
+
+def _world_size() -> int:
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingsError(
+            f"WORLD_SIZE is {text!r} in the environment: start the processes with torchrun, or "
+            "remove the variable"
+        )
+    return int(text)
 
 
 class _SumOfProcesses(torch.autograd.Function):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Progress:
-    """Prints to stderr, seldom."""
+    """Prints lines to stderr, with some seconds between them."""
 
     def __init__(self, steps: int, images_per_step: int, every: float, show: bool) -> None:
         """Starts the clock.
@@ -23,9 +23,14 @@ class Progress:
             show: Whether anything is printed.
         """
         self._steps, self._images, self._every, self._show = steps, images_per_step, every, show
-        self._last = time.monotonic()
+        self._mark = time.monotonic()
+        self._elapsed = 0.0
         self._done = 0
         self.images_per_second = 0.0
+
+    def start_epoch(self) -> None:
+        """Lets the clock run: validation and writing between epochs are not training."""
+        self._mark = time.monotonic()
 
     def step(self, epoch: int, step: int, sums: Tensor) -> None:
         """Counts a step; prints if it is time.
@@ -36,12 +41,14 @@ class Progress:
             sums: Sum of losses and number of batches, looked at only for a line.
         """
         self._done += 1
-        elapsed = time.monotonic() - self._last
-        if elapsed < self._every:
+        now = time.monotonic()
+        self._elapsed += now - self._mark
+        self._mark = now
+        if self._elapsed < self._every:
             return
-        self.images_per_second = self._done * self._images / elapsed
+        self.images_per_second = self._done * self._images / max(self._elapsed, 1e-9)
         left = (self._steps - step) * self._images / self.images_per_second
-        self._last, self._done = time.monotonic(), 0
+        self._elapsed, self._done = 0.0, 0
         if self._show:
             loss, batches = sums.tolist()
             print(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,17 @@ def run_training(
     resume: bool = False,
     listen: bool = False,
     patience: float = 0.0,
+    alone: bool = False,
 ) -> dict[str, Any]:
-    """Trains a network, or goes on with its training, or finds that it is done.
+    """Trains a network, or resumes its training, or finds that it is done.
 
     Args:
         settings: The training.
         output: Its folder.
-        resume: Whether to go on with a run that is there.
+        resume: Whether to resume a run that is there.
         listen: Whether signals stop it after the current step (main thread only).
         patience: Seconds to wait for another process that holds the folder.
+        alone: Whether this process trains by itself, whatever torchrun's variables say.
 
     Returns:
         The result (see :meth:`nprep.imagenet.training.loop.Trainer.fit`).
@@ -36,7 +37,7 @@ def run_training(
     # Here, not above: the command line parses and refuses without loading torch.
     from nprep.imagenet._imports import need
 
-    need("torch", "train networks")
+    torch = need("torch", "train networks")
     need("torchvision", "train networks")
     if settings.tensorboard:
         # Now, not after the first epoch.
@@ -47,22 +48,27 @@ def run_training(
     from nprep.imagenet.training.loop import Trainer
 
     folder = RunFolder(output)
-    who = processes.join(settings.device)
+    who = processes.join(settings.device, alone)
+    processes.refuse_precision(settings.amp, who.device)
+    if who.device.type == "cuda":
+        torch.backends.cudnn.benchmark = settings.cudnn_benchmark
     try:
         if who.first:
             folder.lock(patience)
         if resume:
             done = folder.result()
             if done is not None:
+                folder.refuse_other_result(done, settings)
                 return done
-        there = folder.begin(settings, resume) if who.first else False
+        there = folder.begin(resume) if who.first else False
         there = bool(who.gather(there)[0])
-        if listen and who.count == 1:
+        if listen:
             folder.listen()
         trainer = Trainer(settings, folder, who)
         if there:
-            trainer.resume(folder.last)
+            trainer.resume()
         if who.first:
+            folder.write_settings(settings)
             folder.note_start(trainer.step, who.count)
         return trainer.fit()
     except (RuntimeError, ValueError) as error:
@@ -73,15 +79,31 @@ def run_training(
     finally:
         folder.stop_listening()
         folder.unlock()
-        if dist.is_initialized() and os.environ.get("WORLD_SIZE", "1") != "1":
+        if who.count > 1 and dist.is_initialized():
             dist.destroy_process_group()
+
+
+class OutOfMemoryError(SettingsError):
+    """A training step that does not fit in memory; a smaller batch may."""
+
+
+# What gloo and NCCL say when the other end is gone.
+_LOST_PROCESS = (
+    "closed by peer",
+    "reset by peer",
+    "Connection refused",
+    "Broken pipe",
+    "Timed out waiting",
+    "remote process exited",
+    "ncclRemoteError",
+)
 
 
 def _told(error: Exception) -> NprepError | None:
     """What a user can mend among torch's own errors, as a sentence; None for all others."""
     text = str(error)
     if "out of memory" in text or "can't allocate memory" in text:
-        return SettingsError(
+        return OutOfMemoryError(
             f"a training step does not fit in memory ({text.splitlines()[0][:120]}): use a smaller "
             "--batch-size with a larger --accumulate, a smaller --image-size, or --amp bf16"
         )
@@ -90,9 +112,22 @@ def _told(error: Exception) -> NprepError | None:
             f"a process that loads images died ({text.splitlines()[0][:120]}): give this machine "
             "more (shared) memory or use fewer --workers, then resume the run"
         )
-    if any(word in text for word in ("closed by peer", "gloo", "NCCL")):
+    first = text.splitlines()[0][:160] if text else ""
+    if any(word in text for word in _LOST_PROCESS):
         return NprepError(
-            "another process of this training ended: mend what it said, then resume the run"
+            f"another process of this training ended or stopped answering ({first}): see what it "
+            "printed, then resume the run"
+        )
+    if "gloo" in text or "NCCL" in text or "nccl" in text:
+        return NprepError(
+            f"the processes of this training cannot exchange tensors ({first}): check the network "
+            "between them (NCCL_DEBUG=INFO prints more, NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME "
+            "names the interface), then resume the run"
+        )
+    if "DataLoader timed out" in text:
+        return NprepError(
+            f"the images of one batch were not loaded in time ({first}): check the disk or network "
+            "that they are on and the room in /dev/shm, or raise --loader-timeout, then resume"
         )
     if "more than 1 value per channel" in text:
         return SettingsError(
