@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("torchvision", reason="torchvision is not installed")
 pytest.importorskip("PIL", reason="Pillow is not installed")
+
+import torch
 
 from nprep.errors import NprepError
 from nprep.imagenet.__main__ import entry
