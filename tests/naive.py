@@ -249,3 +249,31 @@ def xoshiro(state: list[int]) -> int:
     state[2] ^= t
     state[3] = rotl(state[3], 45)
     return result
+
+
+def bounded(state: list[int], n: int) -> int:
+    """A uniform integer from 0 to n - 1 by 32 random bits; rejection keeps it without bias.
+
+    Of the 2^32 words, the first 2^32 mod n of a fraction's low half are rejected (Lemire, 2019).
+    """
+    while True:
+        product = (xoshiro(state) >> 32) * n
+        if product % 2**32 >= 2**32 % n:
+            return product // 2**32
+
+
+def random_spec(state: list[int]) -> Cell:
+    """The official sampler: fair coins for the 21 pairs until the graph is valid, then operations.
+
+    A 64-bit word gives the coins of two attempts, lowest bits first; one number from 0 to 242 gives
+    the five operations, the first one by its remainder modulo 3.
+    """
+    while True:
+        word = xoshiro(state)
+        for attempt in range(2):
+            bits = word >> 21 * attempt
+            spec = unpack(bits, np.array([3, 0, 0, 0, 0, 0, 4]), 7)
+            if validity(spec) == "valid":
+                labels = bounded(state, 3**5)
+                names = [INTERIOR[labels // 3**place % 3] for place in range(5)]
+                return spec[0], ["input", *names, "output"]

@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 from nprep.errors import NprepError, SettingsError
 from nprep.kernels.nb101.cells import VALID, spec_key
 from nprep.kernels.numeric.rng import seed_state
-from nprep.kernels.search.evolution import draw_positions, embed
+from nprep.kernels.search.evolution import embed
 from nprep.kernels.search.noise import draw_repeat, noise_word
-from nprep.search.baselines import Oracle, RandomSearch, RegularizedEvolution, space_of
+from nprep.search.baselines import Oracle, RandomSearch, RegularizedEvolution
 from nprep.search.evaluator import TableEvaluator
 from nprep.search.method import SearcherMethod
 from nprep.search.registry import make_method
 from nprep.search.rules import ReplayProtocol, noise_seed_of, stream, trial_seed
+from nprep.spaces.nb101.cells import CellBatch, find_rows
+from tests import naive
 from tests.search.naive_evolution import NaiveEvolution
 from tests.synthetic import synthetic_view
 
@@ -48,9 +50,11 @@ def seeds(name: str, trials: int) -> list[np.random.SeedSequence]:
 @pytest.mark.parametrize("preset", EVOLUTIONS)
 def test_compiled_evolution_equals_plain_python(preset: str, rules: str) -> None:
     method, protocol = EVOLUTIONS[preset], PROTOCOLS[rules]
-    naive = SearcherMethod("naive", lambda view, rng: NaiveEvolution(view, rng, method, protocol))
+    slow_method = SearcherMethod(
+        "naive", lambda view, rng: NaiveEvolution(view, rng, method, protocol)
+    )
     compiled = method.run_block(VIEW, seeds("a", 2), 150, protocol)
-    plain = naive.run_block(VIEW, seeds("a", 2), 150, protocol)
+    plain = slow_method.run_block(VIEW, seeds("a", 2), 150, protocol)
     for fast, slow in zip(compiled, plain, strict=True):
         # Few cells are within reach of one-parameter steps, so without charges it runs dry.
         assert len(fast) == 150 or (preset, rules) == ("ying", "free") or rules == "seconds"
@@ -66,13 +70,20 @@ def test_compiled_random_search_equals_plain_python(rules: str) -> None:
 
     class Naive:
         def __init__(self, view: object, rng: np.random.Generator) -> None:
-            self.state = seed_state(rng.bit_generator.seed_seq)
-            self.space = space_of(VIEW)
+            words = rng.bit_generator.seed_seq.generate_state(4, np.uint64)
+            self.state = [int(word) for word in words]
+
+        def draw(self) -> int:
+            if protocol.sampling != "specs":
+                return naive.bounded(self.state, len(VIEW))
+            position = -1
+            while position < 0:
+                batch = CellBatch(*naive.pack_many([naive.random_spec(self.state)]))
+                position = int(find_rows(VIEW.index, batch)[0])
+            return position
 
         def ask(self) -> np.ndarray:
-            out = np.empty(1, np.int32)
-            draw_positions(self.state, self.space, protocol.sampling == "specs", out)
-            return out
+            return np.array([self.draw()], np.int32)
 
         def tell(self, positions: np.ndarray, values: np.ndarray) -> None:
             pass
