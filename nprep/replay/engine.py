@@ -276,7 +276,7 @@ def _run_concurrently(prepared: Prepared, folder: Path) -> None:
     """
     settings, view = prepared.settings, prepared.view
     for name, method in prepared.methods.items():
-        if not hasattr(method, "run_concurrently"):
+        if not method.concurrent:
             continue
         # One machine has done its work already.
         for workers in [each for each in settings.workers if each > 1]:
