@@ -243,3 +243,44 @@ def speedup_at_cost(
     return _speedup(
         metric, float(target[0]), (float(point[0]), float(cost)), (resampled, spent), baseline.end
     )
+
+
+def first_reach_speedup(
+    predictor: Curves,
+    baseline: Curves,
+    metric: str,
+    cost: float,
+    resamples: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> Speedup:
+    """Like :func:`speedup_at_cost`, but both methods are counted by where they first get there.
+
+    The mean curve of the baseline is often as good, or nearly, long before ``cost``; dividing
+    ``cost`` itself by what the predictor needs then flatters the predictor.
+
+    Args:
+        predictor: Curves of the predictor.
+        baseline: Curves of the method it is compared with.
+        metric: "validation" or "test".
+        cost: At most the baseline's end; the baseline's mean there is the target.
+        resamples: :func:`bootstrap_means` of both; the target is drawn anew with each.
+    """
+    column = baseline.column(cost)
+    pair = (predictor, baseline)
+    means = [curves.metric(metric).mean(axis=0)[None] for curves in pair]
+    target = means[1][:, column]
+    points = [
+        float(cost_to_reach(curves, mean, target)[0, 0])
+        for curves, mean in zip(pair, means, strict=True)
+    ]
+    wanted = resamples[1][:, [column]]
+    resampled = [
+        cost_to_reach(curves, each, wanted)[:, 0]
+        for curves, each in zip(pair, resamples, strict=True)
+    ]
+    return _speedup(
+        metric,
+        float(target[0]),
+        (points[0], points[1]),
+        (resampled[0], resampled[1]),
+        baseline.end,
+    )

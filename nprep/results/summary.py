@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,36 +20,16 @@ from nprep.results.comparisons import (
     weights_for,
 )
 from nprep.results.curves import KEY_SAMPLES, METRICS, Curves, curve_row
-from nprep.results.statistics import (
-    Speedup,
-    bootstrap_means,
-    cost_to_reach,
-    interval,
-    speedup_at_cost,
-    speedups_at_targets,
-)
+from nprep.results.efficiency import TARGETS, compare, finite, is_sequential, needed
+from nprep.results.statistics import bootstrap_means, cost_to_reach, interval
 from nprep.runs.protocols import CONFIDENCE, PROTOCOLS, differences, in_words, label
 from nprep.runs.settings import ReplaySettings
 from nprep.search.rules import ReplayProtocol
 from nprep.table.view import View
 
-# In percent. The best mean test accuracy of the space is 94.32, the best mean validation 95.06.
-TARGETS = {
-    "test": np.round(np.arange(93.5, 94.2001, 0.05), 2),
-    "validation": np.round(np.arange(94.3, 95.1001, 0.05), 2),
-}
-
-# The paper's headline: the accuracy that evolution has after so many samples.
-HEADLINE_SAMPLES = 5000
-
 # Thresholds of performance profiles, in percent, and widths of intervals, likewise.
 THRESHOLDS = np.round(np.arange(93.0, 94.3001, 0.05), 2)
 WIDTHS = (0.02, 0.05, 0.1)
-
-
-def finite(value: float) -> float | None:
-    """The value, or None (JSON's null) for infinities and NaN."""
-    return value if math.isfinite(value) else None
 
 
 def best_of(view: View) -> dict[str, float]:
@@ -65,67 +44,6 @@ def best_of(view: View) -> dict[str, float]:
 
 def _ends(estimate: Estimate) -> list[float | None]:
     return [finite(estimate.low), finite(estimate.high)]
-
-
-def _speedup_json(speedup: Speedup, axis: str) -> dict[str, Any]:
-    """A speed-up with null for what was not reached or is not bounded."""
-    content: dict[str, Any] = {
-        "target_percent": speedup.target,
-        f"predictor_{axis}": finite(speedup.predictor_cost),
-        f"baseline_{axis}": finite(speedup.baseline_cost),
-        "ratio": finite(speedup.ratio),
-        "ratio_at_least": finite(speedup.at_least),
-        "ratio_interval_95": [finite(speedup.low), finite(speedup.high)],
-        "resamples_in_which_predictor_reaches_it": speedup.predictor_share,
-        "resamples_in_which_baseline_reaches_it": speedup.baseline_share,
-    }
-    notes = []
-    if not math.isfinite(speedup.predictor_cost):
-        notes.append("the predictor does not reach it within its budget")
-    if not math.isfinite(speedup.baseline_cost):
-        notes.append("the baseline does not reach it within its budget")
-    if speedup.low == -math.inf:
-        notes.append("the interval is open below: some resamples of the predictor never reach it")
-    if speedup.high == math.inf:
-        notes.append("the interval is open above: some resamples of the baseline never reach it")
-    if notes:
-        content["note"] = "; ".join(notes)
-    return content
-
-
-def compare(
-    predictor: Curves, baseline: Curves, settings: ReplaySettings, axis: str = "samples"
-) -> dict[str, Any]:
-    """How much two methods need for the same accuracy, with intervals.
-
-    Args:
-        predictor: Curves by samples, or by seconds.
-        baseline: Likewise, of a sequential method.
-        settings: Of the replay.
-        axis: "samples" or "seconds": what the curves are by.
-    """
-    comparison: dict[str, Any] = {"predictor": predictor.method, "baseline": baseline.method}
-    for metric, targets in TARGETS.items():
-        resamples = (
-            bootstrap_means(predictor, metric, settings.bootstrap, settings.seed),
-            bootstrap_means(baseline, metric, settings.bootstrap, settings.seed),
-        )
-        speedups = speedups_at_targets(predictor, baseline, metric, targets, resamples)
-        comparison[metric] = [_speedup_json(speedup, axis) for speedup in speedups]
-        cost = baseline.end
-        if axis == "samples":
-            cost = min(HEADLINE_SAMPLES, baseline.horizon)
-        headline = speedup_at_cost(predictor, baseline, metric, cost, resamples)
-        comparison[f"{metric}_at_baseline_{axis}"] = {
-            axis: cost,
-            **_speedup_json(headline, axis),
-        }
-    return comparison
-
-
-def is_sequential(curves: Curves) -> bool:
-    """Whether the method is one that a predictor may be compared with."""
-    return curves.train_samples == 0 and curves.method != "oracle"
 
 
 def _row_statistics(curves: Curves, cost: float, weights: NDArray[np.float64]) -> dict[str, Any]:
@@ -350,12 +268,14 @@ def summarize(
             curves.method: _method_json(curves, by_seconds.get(curves.method), settings)
             for curves in all_curves
         },
+        "needed": needed(all_curves, settings),
         "speedups": comparisons(all_curves, "samples"),
         "wins": _wins_json(all_curves, settings),
         "profiles": _profiles_json(all_curves),
         "published": published_json(all_curves, settings.protocol),
     }
     if timed:
+        content["needed_by_seconds"] = needed(timed, settings, "seconds")
         content["speedups_by_seconds"] = comparisons(timed, "seconds")
     if best is not None:
         content["best_percent"] = best

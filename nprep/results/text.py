@@ -84,17 +84,30 @@ def _headline(comparison: dict[str, Any], axis: str, summary: dict[str, Any]) ->
     )
     if at["ratio"] is None:
         return [f"{name} does not reach {where}; {100 * share:.0f} % of its resamples do"]
-    low, high = at["ratio_interval_95"]
-    if low is None:
-        between = f"{100 * (1 - share):.0f} % of its resamples never get there"
-        if high is not None:
-            between = f"95 % interval open below, up to {high:.1f}: {between}"
-    else:
-        between = f"95 % interval {low:.1f} to {'open' if high is None else f'{high:.1f}'}"
-    return [
+    unit = "" if axis == "samples" else " s"
+    lines = [
         f"{name} reaches {where}, after {_cost(at[f'predictor_{axis}'], axis)}: "
-        f"{at['ratio']:.1f} times sooner ({between})"
+        f"{at[axis]:,.0f}{unit} / {at[f'predictor_{axis}']:,.0f}{unit} = {at['ratio']:.1f}, the "
+        f"paper's way of counting ({_between(at)})"
     ]
+    first = at["first_reach"]
+    if first["ratio"] is not None:
+        lines.append(
+            f"  by first reach on both sides: {comparison['baseline']} gets there after "
+            f"{_cost(first[f'baseline_{axis}'], axis)}, ratio {first['ratio']:.1f} "
+            f"({_between(first)})"
+        )
+    return lines
+
+
+def _between(at: dict[str, Any]) -> str:
+    """The interval of a ratio in words."""
+    share = at["resamples_in_which_predictor_reaches_it"]
+    low, high = at["ratio_interval_95"]
+    if low is not None:
+        return f"95 % interval {low:.1f} to {'open' if high is None else f'{high:.1f}'}"
+    never = f"{100 * (1 - share):.0f} % of its resamples never get there"
+    return never if high is None else f"95 % interval open below, up to {high:.1f}: {never}"
 
 
 def _wins(summary: dict[str, Any]) -> list[str]:

@@ -213,5 +213,5 @@ def test_summary_compares_predictors_with_sequential_methods() -> None:
     low, high = summary["methods"]["np"]["final_test_mean_interval_95"]
     assert low < summary["methods"]["np"]["final"]["test_mean"] < high
     text = to_text(summary)
-    assert "times sooner (95 % interval" in text
+    assert "the paper's way of counting (95 % interval" in text
     assert all(line == line.rstrip() for line in text.splitlines())

@@ -18,16 +18,18 @@ from nprep.results.comparisons import (
     trials_needed,
 )
 from nprep.results.curves import Curves
+from nprep.results.efficiency import compare, needed
 from nprep.results.statistics import (
     _ratio_interval,
     bootstrap_means,
     bootstrap_weights,
     cost_to_reach,
+    first_reach_speedup,
     interval,
     speedup_at_cost,
     speedups_at_targets,
 )
-from nprep.results.summary import compare, summarize
+from nprep.results.summary import summarize
 from nprep.results.text import to_text
 from nprep.runs.settings import ReplaySettings
 
@@ -169,14 +171,15 @@ def test_a_predictor_that_rarely_gets_there_is_not_called_slower_by_some_factor(
     assert at["ratio_interval_95"][0] is None
     assert "open below" in at["note"]
     text = to_text(summarize([predictor, baseline], settings, {"run": {}}))
-    (line,) = [line for line in text.splitlines() if "of its resamples" in line]
+    line, first = [line for line in text.splitlines() if "of its resamples" in line]
+    assert "by first reach" in first
     assert " 0.0 " not in line
     assert f"{100 * (1 - share):.0f} % of its resamples never get there" in line
 
     hopeless = curves_with("np", np.full((30, 900), 92.0), 100)
     text = to_text(summarize([hopeless, baseline], settings, {"run": {}}))
     assert "np does not reach" in text
-    assert "times sooner" not in text
+    assert "way of counting" not in text
 
 
 def test_speedups_by_time() -> None:
@@ -194,6 +197,41 @@ def test_speedups_by_time() -> None:
     assert alone.at_least == 10
     at = speedup_at_cost(predictor, baseline, "test", 500, (resamples[0], resamples[1]))
     assert (at.target, at.predictor_cost, at.ratio) == (91, 100, 5)
+
+
+def test_first_reach_counts_both_sides() -> None:
+    rng = np.random.default_rng(2)
+    # The baseline is nearly as good after half its budget, and dips later.
+    climb = np.concatenate([np.linspace(90, 94, 40), np.full(40, 93.99), np.full(20, 94.0)])
+    baseline = curves_with("b", climb + rng.normal(0, 0.3, (12, 1)))
+    predictor = curves_with("p", np.linspace(91, 95, 60) + rng.normal(0, 0.3, (9, 60)), 2)
+    resamples = tuple(bootstrap_means(c, "test", 50, 0) for c in (predictor, baseline))
+    found = first_reach_speedup(predictor, baseline, "test", 100, (resamples[0], resamples[1]))
+    paper = speedup_at_cost(predictor, baseline, "test", 100, (resamples[0], resamples[1]))
+
+    def first(curve: list[float], target: float) -> float:
+        return next((n for n, value in enumerate(curve, 1) if value >= target), INF)
+
+    def ratio(ours: list[float], theirs: list[float]) -> float:
+        return first(theirs, theirs[99]) / first(ours, theirs[99])
+
+    means = [list(c.test.mean(axis=0)) for c in (predictor, baseline)]
+    assert found.ratio == ratio(*means)
+    assert found.predictor_cost == paper.predictor_cost
+    assert found.baseline_cost <= paper.baseline_cost == 100
+    assert found.ratio <= paper.ratio
+    slow = [ratio(list(a), list(b)) for a, b in zip(*resamples, strict=True)]
+    assert (found.low, found.high) == interval(np.array(slow))
+    settings = ReplaySettings(methods=("random",), bootstrap=50)
+    content = needed([predictor, baseline], settings)
+    assert content is not None
+    assert (content["reference"], content["samples"]) == ("b", 100)
+    assert content["test"]["target_percent"] == pytest.approx(means[1][99])
+    ours, theirs = content["test"]["methods"]["p"], content["test"]["methods"]["b"]
+    assert (ours["samples"], theirs["samples"]) == (found.predictor_cost, found.baseline_cost)
+    costs = [first(list(a), b[99]) for a, b in zip(*resamples, strict=True)]
+    assert ours["interval_95"] == [e if e < INF else None for e in interval(np.array(costs))]
+    assert needed([predictor], settings) is None
 
 
 def test_summary_of_trials() -> None:

@@ -1,0 +1,99 @@
+"""What the predictor of a method's first trial predicts, as a file in the run's folder."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nprep.runs.folder import write_file
+
+
+@dataclass(frozen=True)
+class StoredPredictions:
+    """The predictions of one trial's predictor for all architectures of a view.
+
+    Attributes:
+        known: (N,) int32; positions of the architectures that it was trained on.
+        scores: (M,) float32; validation accuracies in [0, 1], or scores without a unit.
+        unit: Whether they are accuracies; else only their order means something.
+        accepted: (M,) bool; what a classifier takes for accurate; None without one.
+    """
+
+    known: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    unit: bool = True
+    accepted: NDArray[np.bool_] | None = None
+
+
+def _path(folder: Path, method: str) -> Path:
+    return folder / "predictions" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', method)}.npz"
+
+
+def _identity(run: str, method: str) -> NDArray[np.uint8]:
+    return np.frombuffer(json.dumps([run, method, 0]).encode(), np.uint8)
+
+
+def write_predictions(folder: Path, method: str, predictions: StoredPredictions, run: str) -> None:
+    """Stores the predictions of a method's first trial.
+
+    Args:
+        folder: The run's folder.
+        method: Name of the method.
+        predictions: Of its first trial.
+        run: :func:`~nprep.runs.folder.run_digest` of the run.
+    """
+    arrays: dict[str, NDArray[Any]] = {"known": predictions.known, "scores": predictions.scores}
+    if predictions.accepted is not None:
+        arrays["accepted"] = predictions.accepted
+    arrays["unit"] = np.array(predictions.unit)
+    arrays["identity"] = _identity(run, method)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_file(_path(folder, method), buffer.getvalue())
+
+
+def read_predictions(folder: Path, method: str, cells: int, run: str) -> StoredPredictions | None:
+    """The stored predictions of a method's first trial; None if none are stored.
+
+    Args:
+        folder: The run's folder.
+        method: Name of the method.
+        cells: Number M of architectures of the view.
+        run: :func:`~nprep.runs.folder.run_digest` of the run that they must be of.
+
+    Raises:
+        ValueError: If the file is damaged or not what its name says.
+    """
+    path = _path(folder, method)
+    if not path.exists():
+        return None
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            found = StoredPredictions(
+                arrays["known"], arrays["scores"], bool(arrays["unit"]), arrays.get("accepted")
+            )
+            identity = arrays["identity"].tobytes()
+    except Exception as error:  # Damage can raise nearly anything inside zipfile and numpy.
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    sound = (
+        identity == _identity(run, method).tobytes()
+        and found.scores.dtype == np.float32
+        and found.scores.shape == (cells,)
+        and found.known.dtype == np.int32
+        and found.known.ndim == 1
+        and len(found.known) >= 1
+        and found.known.min() >= 0
+        and found.known.max() < cells
+        and (found.accepted is None or found.accepted.shape == (cells,))
+        and (found.accepted is None or found.accepted.dtype == np.bool_)
+    )
+    if not sound:
+        raise ValueError(f"{path} does not hold what its name says")
+    return found
