@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nprep.errors import MissingDependencyError, RunFolderError, SettingsError
-from nprep.plot.figure import BANDS, FigureData, draw, figure_data, make_figure, render
+from nprep.plot.data import BANDS, FigureData, figure_data
+from nprep.plot.draw import draw
+from nprep.plot.files import make_figure, render
 from nprep.results.curves import Curves, sample_grid
 from nprep.results.reading import Run, read_run
 from nprep.results.series import METRICS, STATISTICS

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from nprep.errors import SettingsError
-from nprep.plot.figure import BANDS, KINDS, X_AXES, figure_data, make_figure, render
+from nprep.plot.data import BANDS, X_AXES, figure_data
+from nprep.plot.files import KINDS, make_figure, render
 from nprep.results.reading import Run, check_comparable, labels_of, read_run
 from nprep.results.series import METRICS, Series
 from nprep.runs.folder import write_file

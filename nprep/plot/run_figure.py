@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from nprep import __version__
-from nprep.plot.figure import BANDS, FigureData, figure_data
+from nprep.plot.data import BANDS, FigureData, figure_data
 from nprep.results.outputs import Outputs
 from nprep.runs.protocols import in_words, label
 from nprep.runs.settings import ReplaySettings

@@ -1,7 +1,7 @@
-"""How methods look in figures: told apart by the colour-blind, and in grey.
+"""Line styles of methods, which the colour-blind can tell apart, also in print without colour.
 
-Colours are Okabe and Ito's (yellow apart, which white paper swallows); dashes and markers tell
-lines apart where there are none.
+Colours are those of Okabe and Ito without yellow, which is too faint on white; dashes and markers
+differ as well.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ GRID = "#DDDDDD"
 
 
 @dataclass(frozen=True)
-class Look:
-    """A line's looks, as matplotlib takes them.
+class LineStyle:
+    """How a line is drawn, as matplotlib takes it.
 
     Attributes:
         colour: Of the line and its band.
@@ -33,21 +33,21 @@ class Look:
 _SKY, _VERMILION, _PURPLE = "#56B4E9", "#D55E00", "#CC79A7"
 _BLUE, _GREEN, _ORANGE, _BLACK = "#0072B2", "#009E73", "#E69F00", "#000000"
 
-# A method keeps its look whatever else is drawn.
-_LOOKS = {
-    "random": Look(_SKY, (0, (1, 1.2)), "s"),
-    "evolution": Look(_VERMILION, (0, (5, 1.5)), "^"),
-    "evolution-ying": Look(_PURPLE, (0, (5, 1.5, 1, 1.5)), "v"),
-    "np": Look(_BLUE, "solid", "o"),
-    "np-one-stage": Look(_GREEN, (0, (8, 2)), "D"),
-    "mlp": Look(_ORANGE, (0, (3, 1, 1, 1, 1, 1)), "P"),
-    "np-best": Look(_BLACK, "solid", "*"),
+# A method has the same style in every figure.
+_STYLES = {
+    "random": LineStyle(_SKY, (0, (1, 1.2)), "s"),
+    "evolution": LineStyle(_VERMILION, (0, (5, 1.5)), "^"),
+    "evolution-ying": LineStyle(_PURPLE, (0, (5, 1.5, 1, 1.5)), "v"),
+    "np": LineStyle(_BLUE, "solid", "o"),
+    "np-one-stage": LineStyle(_GREEN, (0, (8, 2)), "D"),
+    "mlp": LineStyle(_ORANGE, (0, (3, 1, 1, 1, 1, 1)), "P"),
+    "np-best": LineStyle(_BLACK, "solid", "*"),
 }
-ORACLE = Look(_BLACK, (0, (2, 2)), "")
+ORACLE = LineStyle(_BLACK, (0, (2, 2)), "")
 
 # For all others: each differs from every other, and from those above, in more than its colour.
 _OTHERS = tuple(
-    Look(colour, dashes, marker)
+    LineStyle(colour, dashes, marker)
     for colour, dashes, marker in (
         (_GREEN, (0, (6, 1, 1, 1)), "X"),
         (_PURPLE, (0, (2, 1)), "<"),
@@ -63,23 +63,23 @@ _OTHERS = tuple(
 )
 
 
-def looks_for(methods: Sequence[str]) -> list[Look]:
-    """A look for each line of a figure.
+def line_styles(methods: Sequence[str]) -> list[LineStyle]:
+    """The style of each line of a figure.
 
     Args:
-        methods: The method of each line; one that comes again, from another run, looks otherwise.
+        methods: The method of each line; the same method of another run gets another style.
 
     Returns:
-        As many looks, all different for up to 17 lines.
+        As many styles, all different for up to 17 lines.
     """
-    looks = []
+    styles = []
     taken: set[str] = set()
     others = 0
     for method in methods:
-        if method in _LOOKS and method not in taken:
+        if method in _STYLES and method not in taken:
             taken.add(method)
-            looks.append(_LOOKS[method])
+            styles.append(_STYLES[method])
         else:
-            looks.append(_OTHERS[others % len(_OTHERS)])
+            styles.append(_OTHERS[others % len(_OTHERS)])
             others += 1
-    return looks
+    return styles

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from nprep import __version__
-from nprep.plot.figure import save_figure
+from nprep.plot.files import save_figure
 from nprep.plot.run_figure import figure_of
 from nprep.replay.progress import Progress
 from nprep.replay.workers import Engine, LocalEngine, Work, load_view

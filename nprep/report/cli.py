@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from nprep.errors import RunFolderError, SettingsError
-from nprep.plot.figure import BANDS
+from nprep.plot.data import BANDS
 from nprep.report.context import Context
 from nprep.report.writing import write_report
 from nprep.results.reading import QUALITY, read_quality, read_run

@@ -19,7 +19,7 @@ class Context:
         runs: The runs.
         qualities: What ``python -m nprep.quality.cli`` wrote.
         table: Where the table is, if not where the runs say.
-        band: Around the lines (see :data:`nprep.plot.figure.BANDS`).
+        band: Around the lines (see :data:`nprep.plot.data.BANDS`).
         refits: How many trials of each predictor are trained again.
         say: Tells a person what is being done.
     """

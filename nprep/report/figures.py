@@ -10,15 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.plot.figure import (
-    BANDS,
-    SMALLEST_REGRET,
-    FigureData,
-    draw,
-    figure_data,
-    render,
-)
-from nprep.plot.styles import FAINT, GRID, INK, ORACLE, looks_for
+from nprep.plot.data import BANDS, SMALLEST_REGRET, FigureData, figure_data
+from nprep.plot.draw import draw
+from nprep.plot.files import render
+from nprep.plot.styles import FAINT, GRID, INK, ORACLE, line_styles
 from nprep.report.html import Picture
 from nprep.report.tables import part_words
 from nprep.results.curves import Curves
@@ -309,7 +304,7 @@ def clock_picture(name: str, run: Run, title: str) -> Picture:
     """Mean test accuracy by the clock, a panel for each number of machines."""
     counts = sorted({series.workers for series in run.clock})[:4]
     methods = list(dict.fromkeys(series.method for series in run.clock))
-    looks = dict(zip(methods, looks_for(methods), strict=True))
+    styles = dict(zip(methods, line_styles(methods), strict=True))
     values = [series.columns["test_mean"] for series in run.clock]
     top = max(float(each.max()) for each in values)
     # The way up from nothing says little; panels show the last stretch.
@@ -325,14 +320,14 @@ def clock_picture(name: str, run: Run, title: str) -> Picture:
             for series in run.clock:
                 if series.workers != workers:
                     continue
-                look = looks[series.method]
+                style = styles[series.method]
                 points = max(1, len(series.x) // 8)
                 axes.plot(
                     series.x,
                     series.columns["test_mean"],
-                    color=look.colour,
-                    linestyle=look.dashes,
-                    marker=look.marker,
+                    color=style.colour,
+                    linestyle=style.dashes,
+                    marker=style.marker,
                     markevery=points,
                     markersize=4.5,
                     linewidth=1.5,
@@ -385,20 +380,20 @@ def profile_picture(name: str, run: Run, samples: int, title: str) -> Picture:
     profiles = run.summary["profiles"]
     thresholds = profiles["thresholds_percent"]
     methods = [m for m in profiles["methods"] if m != "oracle"]
-    looks = dict(zip(methods, looks_for(methods), strict=True))
+    styles = dict(zip(methods, line_styles(methods), strict=True))
     shown = {m: each.get(str(samples)) for m, each in profiles["methods"].items()}
     shown = {m: each for m, each in shown.items() if each is not None}
 
     def drawing(figure: Figure, narrow: bool) -> None:
         axes = figure.add_subplot()
         for method, shares in shown.items():
-            look = looks.get(method, ORACLE)
+            style = styles.get(method, ORACLE)
             axes.plot(
                 thresholds,
                 100.0 * np.array(shares),
-                color=look.colour,
-                linestyle=look.dashes,
-                marker=look.marker,
+                color=style.colour,
+                linestyle=style.dashes,
+                marker=style.marker,
                 markevery=max(1, len(thresholds) // 10),
                 markersize=4.5,
                 linewidth=1.5,
@@ -437,24 +432,24 @@ def quality_picture(name: str, content: dict[str, Any], title: str, source: str)
     counts = [row["train_samples"] for row in rows]
     panels = (("tau", "Kendall tau"), ("mse", "mean squared error"))
     lines = (
-        ("one-stage", "all", looks_for(["np-one-stage"])[0]),
-        ("two-stage", "all", looks_for(["np"])[0]),
-        ("one-stage", "above_91", looks_for(["mlp"])[0]),
-        ("two-stage", "above_91", looks_for(["evolution"])[0]),
+        ("one-stage", "all", line_styles(["np-one-stage"])[0]),
+        ("two-stage", "all", line_styles(["np"])[0]),
+        ("one-stage", "above_91", line_styles(["mlp"])[0]),
+        ("two-stage", "above_91", line_styles(["evolution"])[0]),
     )
 
     def drawing(figure: Figure, narrow: bool) -> None:
         grid = figure.subplots(*((2, 1) if narrow else (1, 2)))
         for axes, (key, words) in zip(grid, panels, strict=True):
-            for kind, part, look in lines:
+            for kind, part, style in lines:
                 entries = [row[kind]["view"][part] for row in rows]
                 axes.errorbar(
                     counts,
                     [entry.get(key, np.nan) for entry in entries],
                     [entry.get(f"{key}_standard_error") or 0.0 for entry in entries],
-                    color=look.colour,
-                    linestyle=look.dashes,
-                    marker=look.marker,
+                    color=style.colour,
+                    linestyle=style.dashes,
+                    marker=style.marker,
                     markersize=5,
                     linewidth=1.5,
                     capsize=2,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nprep.errors import NprepError
-from nprep.plot.figure import BANDS
+from nprep.plot.data import BANDS
 from nprep.report import tables
 from nprep.report.cells import best_found, deployed
 from nprep.report.context import Context, groups

@@ -1,7 +1,8 @@
-"""The figure's numbers, and that ink stands for them."""
+"""The numbers of figures, and that they are what is drawn."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -15,16 +16,13 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from nprep.errors import SettingsError
-from nprep.plot.figure import (
-    SMALLEST_REGRET,
-    draw,
-    figure_data,
-    make_figure,
-    render,
-    spread_out,
-)
-from nprep.plot.styles import looks_for
+from nprep.plot.data import SMALLEST_REGRET, figure_data
+from nprep.plot.draw import draw
+from nprep.plot.files import make_figure, render
+from nprep.plot.labels import spread_out
+from nprep.plot.styles import line_styles
 from nprep.results.curves import Curves
+from nprep.results.series import series_of
 
 
 def made_curves(name: str, test: np.ndarray, train_samples: int = 0) -> Curves:
@@ -105,7 +103,7 @@ def test_unknown_names_are_refused(wrong: dict[str, str]) -> None:
         figure_data([])
 
 
-def test_ink_stands_for_the_numbers() -> None:
+def test_what_is_drawn_are_the_numbers() -> None:
     data = figure_data(some_curves())
     axes = Figure().add_subplot()
     draw(axes, data)
@@ -182,14 +180,14 @@ def test_figure_of_one_sample(curves: Curves) -> None:
     draw(Figure().add_subplot(), data)
 
 
-def test_looks_differ_in_grey() -> None:
+def test_styles_differ_without_colour() -> None:
     methods = ["random", "evolution", "evolution-ying", "np", "np-one-stage", "mlp", "np-best"]
-    looks = looks_for([*methods, *(f"other-{i}" for i in range(10))])
-    assert len({(str(look.dashes), look.marker) for look in looks}) == 17
-    # The same method from a second run looks otherwise, and keeps its look in the first.
-    again = looks_for(["np", "np"])
-    assert again[0] == looks[3]
-    assert again[1] not in looks[:7]
+    styles = line_styles([*methods, *(f"other-{i}" for i in range(10))])
+    assert len({(str(style.dashes), style.marker) for style in styles}) == 17
+    # The same method of a second run gets another style, and keeps its own in the first.
+    again = line_styles(["np", "np"])
+    assert again[0] == styles[3]
+    assert again[1] not in styles[:7]
 
 
 @given(
@@ -234,3 +232,25 @@ def test_early_times_do_not_flatten_the_rest() -> None:
     assert data.y_limits[0] > 80
     whole = figure_data([slow], x_axis="seconds", best=94.0)
     assert whole.lines[0].x[0] == 10_000
+
+
+def test_draws_have_a_second_band() -> None:
+    series = series_of(some_curves()[0])
+    columns = {
+        **series.columns,
+        "test_mean_over_draws": series.columns["test_mean"] + 0.1,
+        "test_std_between_draws": np.full(len(series.x), 0.05),
+    }
+    data = figure_data([dataclasses.replace(series, columns=columns)], best=None)
+    [line] = data.lines
+    assert line.between_draws is not None
+    np.testing.assert_allclose(line.between_draws[0], line.middle + 0.05)
+    np.testing.assert_allclose(line.between_draws[1], line.middle + 0.15)
+    axes = Figure().add_subplot()
+    draw(axes, data)
+    lighter, band = (band.get_alpha() for band in axes.collections)
+    assert lighter < band
+    [regret] = figure_data([dataclasses.replace(series, columns=columns)], best=95.0).lines
+    assert regret.between_draws is not None
+    np.testing.assert_allclose(regret.between_draws[1], 95.0 - line.middle - 0.05)
+    assert figure_data([series]).lines[0].between_draws is None
