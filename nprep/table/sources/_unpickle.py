@@ -84,6 +84,10 @@ class _Result(Inert):
     name = "(result of a call)"
 
 
+# Built-in containers that a pickle may name; as plain dicts they run nothing.
+_CONTAINERS: dict[str, type] = {"collections.OrderedDict": dict}
+
+
 class _Unpickler(pickle.Unpickler):
     """Resolves admitted names to inert classes and refuses all others."""
 
@@ -101,6 +105,8 @@ class _Unpickler(pickle.Unpickler):
                 f"{self._path}: the pickle names {name}, which a table has no use for; it was not "
                 "run, and the file is refused."
             )
+        if name in _CONTAINERS:
+            return _CONTAINERS[name]
         if name not in self._classes:
             self._classes[name] = type("Inert", (Inert,), {"name": name})
         return self._classes[name]
