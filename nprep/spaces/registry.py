@@ -24,6 +24,7 @@ GROUP = "nprep.spaces"
 # Imported when asked for.
 _BUILT_IN = {
     "nb101": "nprep.spaces.nb101.space:NB101",
+    "nb201": "nprep.spaces.nb201.space:NB201",
     "proxyless": "nprep.spaces.proxyless.chains:PROXYLESS",
 }
 _registered: dict[str, Space] = {}

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nprep.errors import InvalidSpecError, SettingsError
-from nprep.spaces.nb201 import canonical, encode, moves, network, strings
+from nprep.spaces.nb201 import canonical, encode, network, strings
+from nprep.spaces.nb201.space import NB201
+from nprep.spaces.registry import get_space
 
 CODES = st.lists(st.integers(0, 4), min_size=6, max_size=6)
 BATCHES = st.lists(CODES, min_size=1, max_size=8).map(strings.batch_of)
@@ -67,14 +69,14 @@ def test_three_ways_to_write_one_architecture(codes):
     nodes = [[f"{NAMES[code]}~{tail}" for (tail, h), code in edges if h == n] for n in (1, 2, 3)]
     assert texts[0] == "+".join("|" + "|".join(node) + "|" for node in nodes)
     for text in texts:
-        np.testing.assert_array_equal(strings.parse_text(f" {text}\n").codes, batch.codes)
+        np.testing.assert_array_equal(strings.parse_text(f" {text}\n").values, batch.values)
 
 
 @given(BATCHES)
 def test_ranks_are_base_five_digits(batch):
-    expected = [int("".join(map(str, row)), 5) for row in batch.codes.tolist()]
+    expected = [int("".join(map(str, row)), 5) for row in batch.values.tolist()]
     assert strings.ranks(batch).tolist() == expected
-    np.testing.assert_array_equal(strings.from_ranks(strings.ranks(batch)).codes, batch.codes)
+    np.testing.assert_array_equal(strings.from_ranks(strings.ranks(batch)).values, batch.values)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ def _paths(codes):
 
 @given(BATCHES)
 def test_connected_where_a_path_has_no_none(batch):
-    expected = [any(0 not in path for path in _paths(row)) for row in batch.codes.tolist()]
+    expected = [any(0 not in path for path in _paths(row)) for row in batch.values.tolist()]
     assert strings.connected(batch).tolist() == expected
 
 
@@ -136,7 +138,7 @@ def test_number_of_connected_architectures():
 
 
 def test_keys_are_distinct_and_not_zero():
-    keys = moves.keys(strings.enumerate_space())
+    keys = NB201.keys(strings.enumerate_space())
     assert keys.dtype == np.uint64
     assert len(np.unique(keys)) == 15_625
     assert keys.min() > 0
@@ -144,42 +146,42 @@ def test_keys_are_distinct_and_not_zero():
 
 @given(BATCHES, st.integers(0, 2**32))
 def test_mutation_changes_one_edge(batch, seed):
-    before = batch.codes.copy()
-    child = moves.mutate(batch, np.random.default_rng(seed))
-    assert ((child.codes != batch.codes).sum(axis=1) == 1).all()
-    assert child.codes.max() < 5
-    np.testing.assert_array_equal(batch.codes, before)
-    again = moves.mutate(batch, np.random.default_rng(seed))
-    np.testing.assert_array_equal(again.codes, child.codes)
+    before = batch.values.copy()
+    child = NB201.mutate(batch, np.random.default_rng(seed))
+    assert ((child.values != batch.values).sum(axis=1) == 1).all()
+    assert child.values.max() < 5
+    np.testing.assert_array_equal(batch.values, before)
+    again = NB201.mutate(batch, np.random.default_rng(seed))
+    np.testing.assert_array_equal(again.values, child.values)
 
 
 def test_mutation_draws_nodes_then_edges_then_operations():
     count = 60_000
     parents = strings.batch_of(np.tile([0, 1, 2, 3, 4, 0], (count, 1)))
-    children = moves.mutate(parents, np.random.default_rng(5)).codes
-    changed = children != parents.codes
+    children = NB201.mutate(parents, np.random.default_rng(5)).values
+    changed = children != parents.values
     expected = np.array([1 / 3, 1 / 6, 1 / 6, 1 / 9, 1 / 9, 1 / 9])
     assert np.abs(changed.mean(axis=0) - expected).max() < 5 * np.sqrt(0.25 / count)
     for edge in range(6):
         new = children[changed[:, edge], edge]
         shares = np.bincount(new, minlength=5) / len(new)
-        assert shares[parents.codes[0, edge]] == 0
-        others = np.delete(shares, parents.codes[0, edge])
+        assert shares[parents.values[0, edge]] == 0
+        others = np.delete(shares, parents.values[0, edge])
         assert np.abs(others - 0.25).max() < 5 * np.sqrt(0.25 / len(new))
 
 
 @given(CODES)
 def test_neighbours_differ_in_one_edge(codes):
-    near = moves.neighbours(strings.batch_of([codes]))
-    everything = strings.enumerate_space().codes
+    near = NB201.neighbours(strings.batch_of([codes]))
+    everything = strings.enumerate_space().values
     expected = everything[(everything != np.array(codes)).sum(axis=1) == 1]
-    assert sorted(near.codes.tolist()) == sorted(expected.tolist())
+    assert sorted(near.values.tolist()) == sorted(expected.tolist())
 
 
 def test_samples_are_uniform():
-    drawn = moves.sample(50_000, np.random.default_rng(1))
+    drawn = NB201.sample(50_000, np.random.default_rng(1))
     for edge in range(6):
-        shares = np.bincount(drawn.codes[:, edge], minlength=5) / len(drawn)
+        shares = np.bincount(drawn.values[:, edge], minlength=5) / len(drawn)
         assert np.abs(shares - 0.2).max() < 5 * np.sqrt(0.16 / len(drawn))
 
 
@@ -220,7 +222,7 @@ def test_number_of_classes():
 
 @given(BATCHES)
 def test_authors_rule(batch):
-    expected = [_authors_unique(row) for row in batch.codes.tolist()]
+    expected = [_authors_unique(row) for row in batch.values.tolist()]
     assert canonical.canonical_texts(batch, "authors") == expected
 
 
@@ -236,7 +238,7 @@ def test_functional_classes_are_those_of_sums_of_functions():
     )
     space = strings.enumerate_space()
     x = np.array([0.3, -0.8, 1.1])
-    outputs = np.array([_evaluate(row, functions, x) for row in space.codes.tolist()])
+    outputs = np.array([_evaluate(row, functions, x) for row in space.values.tolist()])
     rounded = [tuple(row) for row in np.round(outputs, 9) + 0.0]
     pairs = set(zip(rounded, canonical.isomorphism_classes(space).tolist(), strict=True))
     assert len(pairs) == len({p[0] for p in pairs}) == len({p[1] for p in pairs})
@@ -255,17 +257,17 @@ def test_unconnected_architectures_are_one_class():
 
 @given(BATCHES)
 def test_one_hot(batch):
-    encoded = encode.encode_one_hot(batch)
+    encoded = NB201.encode_flat(batch)
     assert encoded.shape == (len(batch), 30)
     assert encoded.dtype == np.float32
-    np.testing.assert_array_equal(encoded.reshape(-1, 6, 5).argmax(axis=2), batch.codes)
+    np.testing.assert_array_equal(encoded.reshape(-1, 6, 5).argmax(axis=2), batch.values)
     assert (encoded.sum(axis=1) == 6).all()
 
 
 @given(BATCHES)
 def test_path_encoding(batch):
     encoded = encode.encode_paths(batch)
-    for row, codes in zip(encoded, batch.codes.tolist(), strict=True):
+    for row, codes in zip(encoded, batch.values.tolist(), strict=True):
         expected = set()
         for path in _paths(codes):
             if 0 not in path:
@@ -291,7 +293,7 @@ def test_graph_types(batch):
     types = encode.graph_types(batch)
     assert (types[:, 0] == 5).all()
     assert (types[:, -1] == 6).all()
-    np.testing.assert_array_equal(types[:, 1:-1], batch.codes)
+    np.testing.assert_array_equal(types[:, 1:-1], batch.values)
 
 
 # The network.
@@ -324,3 +326,38 @@ def test_sizes_as_the_authors_print_them():
 def test_an_unknown_dataset_is_refused():
     with pytest.raises(SettingsError, match="'mnist'"):
         network.trainable_parameters(strings.enumerate_space(), "mnist")
+
+
+# The space as a whole.
+
+
+def test_the_space_has_a_name():
+    assert get_space("nb201") is NB201
+    assert NB201.size == 15_625
+    assert NB201.code_width == 6
+
+
+@given(BATCHES, st.sampled_from(["row", "symmetric", "sum"]))
+def test_graphs(batch, normalisation):
+    graphs = NB201.graphs(batch, normalisation)
+    assert len(graphs) == len(batch)
+    assert graphs.num_types == len(NB201.node_types) == 7
+    np.testing.assert_array_equal(graphs.types.reshape(-1, 8), encode.graph_types(batch))
+    matrix = encode.graph_adjacency() + np.eye(8, dtype=int)
+    for row in range(len(batch)):
+        for node in range(8):
+            start, stop = graphs.out_starts[8 * row + node : 8 * row + node + 2]
+            found = graphs.out_nodes[start:stop] - 8 * row
+            assert sorted(found.tolist()) == np.flatnonzero(matrix[node]).tolist()
+
+
+def test_description():
+    (facts,) = NB201.describe(NB201.parse("1"))
+    assert facts == {
+        "architecture": KNOWN[1],
+        "digits": "334131",
+        "number": 1,
+        "connected": True,
+        "trainable_parameters": 802_426,
+        "multiplications": 113_951_370,
+    }

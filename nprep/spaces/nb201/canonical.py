@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
+from nprep.spaces.choices import Codes
 from nprep.spaces.nb201.strings import (
     EDGES,
     NONE,
     NUM_NODES,
     OPERATION_NAMES,
     SKIP,
-    StringBatch,
     enumerate_space,
     numbers,
 )
@@ -37,7 +37,7 @@ ZERO = "#"
 INPUT = "0"
 
 
-def canonical_texts(batch: StringBatch, rule: Rule = "functional") -> list[str]:
+def canonical_texts(batch: Codes, rule: Rule = "functional") -> list[str]:
     """A text for each architecture, equal for isomorphic ones only.
 
     Args:
@@ -53,7 +53,7 @@ def canonical_texts(batch: StringBatch, rule: Rule = "functional") -> list[str]:
     if rule not in RULES:
         raise SettingsError(f"the rule is {rule!r}; known are {' and '.join(RULES)}")
     write = _functional_text if rule == "functional" else _authors_text
-    return [write(row) for row in batch.codes.tolist()]
+    return [write(row) for row in batch.values.tolist()]
 
 
 def _functional_text(codes: list[int]) -> str:
@@ -95,7 +95,7 @@ def _classes_by_number(rule: Rule) -> NDArray[np.int32]:
     return classes
 
 
-def isomorphism_classes(batch: StringBatch, rule: Rule = "functional") -> NDArray[np.int32]:
+def isomorphism_classes(batch: Codes, rule: Rule = "functional") -> NDArray[np.int32]:
     """The class of each architecture: (N,) int32, equal for isomorphic ones only.
 
     Args:

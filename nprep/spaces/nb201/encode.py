@@ -1,20 +1,18 @@
-"""Encodings of NAS-Bench-201 for predictors: one-hot, paths, graphs."""
+"""Encodings of NAS-Bench-201 for predictors: paths and graphs."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep.spaces.choices import Codes
 from nprep.spaces.nb201.strings import (
     EDGES,
     NONE,
     NUM_EDGES,
     NUM_NODES,
     NUM_OPERATIONS,
-    StringBatch,
 )
-
-ONE_HOT_LENGTH = NUM_EDGES * NUM_OPERATIONS
 
 # The ways from input to output, as positions in EDGES, shortest first.
 PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))
@@ -30,12 +28,7 @@ NUM_TYPES = NUM_OPERATIONS + 2
 NUM_GRAPH_NODES = NUM_EDGES + 2
 
 
-def encode_one_hot(batch: StringBatch) -> NDArray[np.float32]:
-    """One-hot operations, edge by edge in the order of the string: (N, 30) float32."""
-    return np.eye(NUM_OPERATIONS, dtype=np.float32)[batch.codes].reshape(-1, ONE_HOT_LENGTH)
-
-
-def encode_paths(batch: StringBatch) -> NDArray[np.float32]:
+def encode_paths(batch: Codes) -> NDArray[np.float32]:
     """Which sequences of operations lead from the input to the output: (N, 84) float32.
 
     The encoding of BANANAS (White et al., AAAI 2021). Sequences are numbered from the shortest up,
@@ -46,18 +39,18 @@ def encode_paths(batch: StringBatch) -> NDArray[np.float32]:
     out = np.zeros((len(batch), PATH_LENGTH), np.float32)
     starts = {1: 0, 2: _REAL, 3: _REAL + _REAL**2}
     for path in PATHS:
-        operations = batch.codes[:, path].astype(np.int64)
+        operations = batch.values[:, path].astype(np.int64)
         leads = (operations != NONE).all(axis=1)
         number = starts[len(path)] + (operations - 1) @ (_REAL ** np.arange(len(path)))
         out[np.flatnonzero(leads), number[leads]] = 1.0
     return out
 
 
-def graph_types(batch: StringBatch) -> NDArray[np.uint8]:
+def graph_types(batch: Codes) -> NDArray[np.uint8]:
     """Types of the nodes of the graphs: (N, 8) uint8."""
     types = np.empty((len(batch), NUM_GRAPH_NODES), np.uint8)
     types[:, 0] = INPUT_TYPE
-    types[:, 1:-1] = batch.codes
+    types[:, 1:-1] = batch.values
     types[:, -1] = OUTPUT_TYPE
     return types
 

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.spaces.nb201.strings import CONV_1X1, CONV_3X3, NUM_OPERATIONS, StringBatch
+from nprep.spaces.choices import Codes
+from nprep.spaces.nb201.strings import CONV_1X1, CONV_3X3, NUM_OPERATIONS
 
 CHANNELS = 16
 CELLS_PER_STAGE = 5
@@ -69,7 +70,7 @@ def _by_operation(conv_1x1: int, conv_3x3: int) -> NDArray[np.int64]:
     return costs
 
 
-def trainable_parameters(batch: StringBatch, dataset: str) -> NDArray[np.int32]:
+def trainable_parameters(batch: Codes, dataset: str) -> NDArray[np.int32]:
     """Trainable parameters (N,) int32 of the full networks.
 
     Args:
@@ -90,10 +91,10 @@ def trainable_parameters(batch: StringBatch, dataset: str) -> NDArray[np.int32]:
         if stage:
             # Two 3x3 convolutions with normalisation, and a 1x1 convolution beside them.
             fixed += 9 * own * (own // 2) + 9 * own * own + 4 * own + own * (own // 2)
-    return (fixed + cells[batch.codes].sum(axis=1)).astype(np.int32)
+    return (fixed + cells[batch.values].sum(axis=1)).astype(np.int32)
 
 
-def multiplications(batch: StringBatch, dataset: str) -> NDArray[np.int64]:
+def multiplications(batch: Codes, dataset: str) -> NDArray[np.int64]:
     """Multiplications (N,) int64 for one image, which the authors' files call FLOPs.
 
     Args:
@@ -114,4 +115,4 @@ def multiplications(batch: StringBatch, dataset: str) -> NDArray[np.int64]:
         cells += CELLS_PER_STAGE * here * _by_operation(own * own, 9 * own * own)
         if stage:
             fixed += here * (9 * own * (own // 2) + 9 * own * own + own * (own // 2))
-    return fixed + cells[batch.codes].sum(axis=1)
+    return fixed + cells[batch.values].sum(axis=1)

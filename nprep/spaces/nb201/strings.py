@@ -1,8 +1,9 @@
 """The architectures of NAS-Bench-201: as codes, as strings, as numbers.
 
 A cell has four nodes, node 0 being its input and node 3 its output. Each of the six edges j -> i
-(j < i) carries one of five operations, and a node is the sum of what its edges bring. A batch holds
-one row of six operation codes per architecture, in the order of the official string::
+(j < i) carries one of five operations, and a node is the sum of what its edges bring. A batch
+(:class:`nprep.spaces.choices.Codes`) holds a row of six operation codes for each architecture, in
+the order of the official string::
 
     |op~0|+|op~0|op~1|+|op~0|op~1|op~2|        (edges into node 1, node 2, node 3)
 
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from random import Random
 
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import InvalidSpecError
+from nprep.spaces.choices import Codes
 
 # The position of a name is its operation code.
 OPERATION_NAMES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -42,27 +43,7 @@ _POWERS = NUM_OPERATIONS ** np.arange(NUM_EDGES - 1, -1, -1, dtype=np.int64)
 _EXAMPLE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|"
 
 
-@dataclass(frozen=True)
-class StringBatch:
-    """Many architectures of NAS-Bench-201.
-
-    Attributes:
-        codes: (N, 6) uint8; the operation code of each edge, see ``EDGES`` and
-            ``OPERATION_NAMES``.
-    """
-
-    codes: NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        """The number of architectures."""
-        return len(self.codes)
-
-    def take(self, positions: NDArray[np.integer]) -> StringBatch:
-        """The architectures at ``positions``, in that order."""
-        return StringBatch(self.codes[positions])
-
-
-def batch_of(codes: Sequence[Sequence[int]] | NDArray[np.integer]) -> StringBatch:
+def batch_of(codes: Sequence[Sequence[int]] | NDArray[np.integer]) -> Codes:
     """A batch of given codes.
 
     Args:
@@ -84,18 +65,18 @@ def batch_of(codes: Sequence[Sequence[int]] | NDArray[np.integer]) -> StringBatc
             f"edge {edge} of the architecture at position {position} has the operation code "
             f"{int(array[position, edge])}; the codes are 0 to {NUM_OPERATIONS - 1}"
         )
-    return StringBatch(np.ascontiguousarray(array, np.uint8))
+    return Codes(np.ascontiguousarray(array, np.uint8))
 
 
-def ranks(batch: StringBatch) -> NDArray[np.int32]:
+def ranks(batch: Codes) -> NDArray[np.int32]:
     """The codes read as six digits of base 5: (N,) int32 from 0 to 15,624."""
-    return (batch.codes.astype(np.int64) @ _POWERS).astype(np.int32)
+    return (batch.values.astype(np.int64) @ _POWERS).astype(np.int32)
 
 
-def from_ranks(numbers: NDArray[np.integer]) -> StringBatch:
+def from_ranks(numbers: NDArray[np.integer]) -> Codes:
     """The inverse of :func:`ranks`, for (N,) numbers from 0 to 15,624."""
     digits = np.asarray(numbers, np.int64)[:, None] // _POWERS % NUM_OPERATIONS
-    return StringBatch(digits.astype(np.uint8))
+    return Codes(digits.astype(np.uint8))
 
 
 @cache
@@ -111,17 +92,17 @@ def _official_order() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return rank_of, number_of
 
 
-def enumerate_space() -> StringBatch:
+def enumerate_space() -> Codes:
     """All 15,625 architectures, in the order of their official numbers."""
     return from_ranks(_official_order()[0])
 
 
-def numbers(batch: StringBatch) -> NDArray[np.int32]:
+def numbers(batch: Codes) -> NDArray[np.int32]:
     """The official numbers (N,) int32, by which the authors' files and programs name them."""
     return _official_order()[1][ranks(batch)]
 
 
-def from_numbers(official: NDArray[np.integer]) -> StringBatch:
+def from_numbers(official: NDArray[np.integer]) -> Codes:
     """The architectures of official numbers.
 
     Raises:
@@ -137,10 +118,10 @@ def from_numbers(official: NDArray[np.integer]) -> StringBatch:
     return from_ranks(_official_order()[0][array])
 
 
-def format_strings(batch: StringBatch) -> list[str]:
+def format_strings(batch: Codes) -> list[str]:
     """The official strings, such as ``|none~0|+|none~0|none~1|+|none~0|none~1|none~2|``."""
     texts = []
-    for row in batch.codes.tolist():
+    for row in batch.values.tolist():
         nodes: list[list[str]] = [[] for _ in range(NUM_NODES - 1)]
         for (tail, head), code in zip(EDGES, row, strict=True):
             nodes[head - 1].append(f"{OPERATION_NAMES[code]}~{tail}")
@@ -148,12 +129,12 @@ def format_strings(batch: StringBatch) -> list[str]:
     return texts
 
 
-def format_digits(batch: StringBatch) -> list[str]:
+def format_digits(batch: Codes) -> list[str]:
     """The codes as six digits each, such as ``310004``."""
-    return ["".join(map(str, row)) for row in batch.codes.tolist()]
+    return ["".join(map(str, row)) for row in batch.values.tolist()]
 
 
-def parse_text(text: str) -> StringBatch:
+def parse_text(text: str) -> Codes:
     """Reads one architecture.
 
     Args:
@@ -206,7 +187,7 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= 100 else f"{text[:100]}...")
 
 
-def connected(batch: StringBatch) -> NDArray[np.bool_]:
+def connected(batch: Codes) -> NDArray[np.bool_]:
     """Which architectures pass anything from their input to their output: (N,) bool.
 
     The others (341 of 15,625) are valid and were trained too; they answer the same to any image.
@@ -214,5 +195,5 @@ def connected(batch: StringBatch) -> NDArray[np.bool_]:
     reached = np.zeros((len(batch), NUM_NODES), bool)
     reached[:, 0] = True
     for edge, (tail, head) in enumerate(EDGES):
-        reached[:, head] |= reached[:, tail] & (batch.codes[:, edge] != NONE)
+        reached[:, head] |= reached[:, tail] & (batch.values[:, edge] != NONE)
     return reached[:, -1]
