@@ -337,18 +337,42 @@ def test_the_space_has_a_name():
     assert NB201.code_width == 6
 
 
+def _reachable(edges, start):
+    """Everything that can be reached along pairs, the start among it."""
+    found = {start}
+    while more := {b for a, b in edges if a in found} - found:
+        found |= more
+    return found
+
+
+@given(BATCHES)
+def test_graphs_have_what_something_passes_through(batch):
+    names = ["in", *EDGES, "out"]
+    matrix = encode.graph_adjacency()
+    for codes, nodes in zip(batch.values.tolist(), encode.graph_nodes(batch), strict=True):
+        real = {"in", "out"} | {edge for edge, code in zip(EDGES, codes, strict=True) if code}
+        pairs = {(names[i], names[j]) for i, j in np.argwhere(matrix)}
+        pairs = {(a, b) for a, b in pairs if {a, b} <= real}
+        passed = _reachable(pairs, "in") & _reachable({(b, a) for a, b in pairs}, "out")
+        expected = passed | {"in", "out"}
+        assert {name for name, there in zip(names, nodes, strict=True) if there} == expected
+
+
 @given(BATCHES, st.sampled_from(["row", "symmetric", "sum"]))
 def test_graphs(batch, normalisation):
     graphs = NB201.graphs(batch, normalisation)
     assert len(graphs) == len(batch)
     assert graphs.num_types == len(NB201.node_types) == 7
-    np.testing.assert_array_equal(graphs.types.reshape(-1, 8), encode.graph_types(batch))
+    there = encode.graph_nodes(batch)
+    np.testing.assert_array_equal(graphs.types, encode.graph_types(batch)[there])
     matrix = encode.graph_adjacency() + np.eye(8, dtype=int)
-    for row in range(len(batch)):
-        for node in range(8):
-            start, stop = graphs.out_starts[8 * row + node : 8 * row + node + 2]
-            found = graphs.out_nodes[start:stop] - 8 * row
-            assert sorted(found.tolist()) == np.flatnonzero(matrix[node]).tolist()
+    for row, first in enumerate(graphs.cell_starts[:-1]):
+        own = np.flatnonzero(there[row])
+        for place, node in enumerate(own):
+            start, stop = graphs.out_starts[first + place : first + place + 2]
+            found = own[graphs.out_nodes[start:stop] - first]
+            expected = [n for n in np.flatnonzero(matrix[node]) if there[row, n]]
+            assert sorted(found.tolist()) == expected
 
 
 def test_description():

@@ -55,6 +55,26 @@ def graph_types(batch: Codes) -> NDArray[np.uint8]:
     return types
 
 
+def graph_nodes(batch: Codes) -> NDArray[np.bool_]:
+    """Which nodes of the graphs are there: (N, 8) bool.
+
+    An operation "none" is left out, and so is whatever then lies on no way from the input to the
+    output, as NASBench-101 prunes its cells. Input and output always stay.
+    """
+    adjacency = graph_adjacency().astype(np.int64)
+    there = graph_types(batch) != NONE
+    ahead = np.zeros_like(there)
+    back = np.zeros_like(there)
+    ahead[:, 0] = back[:, -1] = True
+    # A way has at most as many steps as the cell has nodes.
+    for _ in range(NUM_NODES):
+        ahead |= (ahead @ adjacency > 0) & there
+        back |= (back @ adjacency.T > 0) & there
+    there &= ahead & back
+    there[:, 0] = there[:, -1] = True
+    return there
+
+
 def graph_adjacency() -> NDArray[np.uint8]:
     """The adjacency that the graphs share: (8, 8) uint8, 1 at [i, j] for an edge from i to j.
 

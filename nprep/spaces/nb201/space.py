@@ -48,11 +48,17 @@ class Nb201Space(ChoiceSpace):
     def graphs(self, batch: Codes, normalisation: str = "row") -> GraphBatch:
         """The operations of the edges as nodes, between an input and an output.
 
+        What nothing passes through is left out (:func:`nprep.spaces.nb201.encode.graph_nodes`).
+
         Raises:
             SettingsError: If the normalisation is unknown.
         """
         return graphs_from_matrices(
-            encode.graph_types(batch), encode.graph_adjacency(), encode.NUM_TYPES, normalisation
+            encode.graph_types(batch),
+            encode.graph_adjacency(),
+            encode.NUM_TYPES,
+            normalisation,
+            encode.graph_nodes(batch),
         )
 
     def parse(self, text: str) -> Codes:
