@@ -1,8 +1,8 @@
 """Whole-space inference of GCN predictors on a device: cuBLAS, and the kernels of ``gcn.cu``.
 
 Each layer multiplies the distinct states of the layer below by its weights and gathers the products
-by the plan's lists; the last layer and the mean over vertices are one kernel. Several predictors go
-through together, as many as fit the memory allowed.
+by the plan's lists; the last layer and the mean over vertices are one kernel. As many
+predictors are evaluated together as fit into the allowed memory.
 """
 
 from __future__ import annotations

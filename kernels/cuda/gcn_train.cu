@@ -1,10 +1,10 @@
-// Training of many GCN predictors in step: all that is not a matrix product (see gcn_train.py for
-// what a step computes, cuda_train.py for the order of the kernels).
+// Training of many GCN predictors in step: all that is not a matrix product (see
+// graphs/train.py for what a step computes, gcn_train.py for the order of the kernels).
 //
 // T trials advance together, each with its own cells, order, seed and number of steps. A trial's
 // batch has `batch` slots of `places` rows (a row per vertex of the largest cell); unused slots and
 // rows hold zeros, so shapes never change and products need no lengths. Parameters, gradients and
-// moments are (T, stride), padded as in cuda_layout.py. No kernel adds into memory that another
+// moments are (T, stride), padded as in layout.py. No kernel adds into memory that another
 // thread writes: gradients are gathered, so a run is the same every time.
 #include "random.cuh"
 #include "vector.cuh"

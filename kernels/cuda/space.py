@@ -244,7 +244,7 @@ def mutate_one(
         states: (N, 4) uint64 generator states, advanced.
         bits: (N,) uint32 adjacency bits of 7-vertex specs.
         operations: (N, 7) uint8.
-        until_valid: Draw again until the child is valid (a valid parent always gets there).
+        until_valid: Draw again until the child is valid (a valid parent always has one).
 
     Returns:
         The children's bits and operations.

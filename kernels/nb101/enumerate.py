@@ -7,7 +7,7 @@ all ways, and a labelling is kept if its key is new: 451,000 labellings in place
 of all candidates.
 
 Matrices and labellings are visited in the order of the official generator, which keeps the first
-member of each class, so the matrices are the very ones of the published files. It matters:
+member of each class, so the matrices equal those of the published files. This matters:
 parameter counts depend on the order of the vertices (see :mod:`nprep.kernels.nb101.parameters`).
 """
 

@@ -3,8 +3,8 @@
 The hash of a cell with n vertices takes n rounds of one MD5 per vertex, each over the sorted hex
 digests of the vertex's neighbours, and one MD5 over all digests: about 120 blocks of 64 bytes. MD5
 is a chain of dependent 32-bit operations, so one message can't be computed faster, but 16 lanes of
-a vector can hold 16 messages. The messages of a chunk of cells are dealt out to groups by their
-number of blocks, and a group is computed when it is full.
+a vector can hold 16 messages. The messages of a chunk of cells are grouped by their number of
+blocks, and a group is computed when it is full.
 
 Source: https://github.com/google-research/nasbench (lib/graph_util.py, ``hash_module``); RFC 1321.
 """

@@ -112,7 +112,7 @@ def mutate_rates(
             high = np.uint64((word >> _HALF) < edge_threshold)
             flips |= (low | (high << np.uint64(1))) << np.uint64(2 * draw)
         mutated = np.int64(bits) ^ np.int64(flips & _ALL_PAIRS)
-        # The operations don't bear on validity.
+        # Validity does not depend on the operations.
         if _connects(mutated):
             break
     child[0] = INPUT

@@ -1,4 +1,4 @@
-"""What is left of a dense layer after its product: biases, ReLU, the single output."""
+"""What a dense layer does after its matrix product: biases, ReLU, the single output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the trainers draw: initial weights and dropout masks."""
+"""Random numbers of the trainers: initial weights and dropout masks."""
 
 from __future__ import annotations
 

@@ -141,10 +141,10 @@ def dense_backward(
                     total[j] += row[j]
         if layer > 0 or to_input:
             matrix = parameters[weight:bias].reshape(width, height)
-            turned = transposed[: width * height].reshape(height, width)
-            transpose(matrix, turned)
+            flipped = transposed[: width * height].reshape(height, width)
+            transpose(matrix, flipped)
             below = deltas[previous : previous + rows * width]
-            gemm(delta, turned, below.reshape(rows, width))
+            gemm(delta, flipped, below.reshape(rows, width))
             if layer > 0:
                 values = activations[previous : previous + rows * width]
                 if dropout > 0.0:

@@ -2,8 +2,8 @@
 
 Beside ``kernels/numeric/mlp_train.py``: a constant learning rate, absolute errors, and Adam with
 the constants of its caller. The layout is that of ``kernels/numeric/mlp_dense.py``. Hidden layers
-are stored wider than they are, with zeros that stay zero, since matrix products like multiples of
-8.
+are padded to a multiple of 8, with which matrix products are fastest; the padding is zero and stays
+zero.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def train_ensemble(
     values = np.zeros(batch * total, np.float32)
     masks = np.zeros(1, np.float32)
     deltas = np.zeros(batch * total, np.float32)
-    turned = np.empty(largest, np.float32)
+    transposed = np.empty(largest, np.float32)
     gradients = np.zeros(parameters.shape[1], np.float32)
     output = batch * (total - 1)
     order = np.arange(samples)
@@ -175,7 +175,7 @@ def train_ensemble(
                 )
                 dense_backward(
                     weights, 0, stored, count, batch, True, True, 0.0, values, masks,
-                    deltas, turned, gradients, False,
+                    deltas, transposed, gradients, False,
                 )  # fmt: skip
                 step += 1
                 _adam(weights, gradients, first, second, step, rate, beta_2)

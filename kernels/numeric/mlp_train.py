@@ -65,7 +65,7 @@ def train_mlp(
     values = np.zeros(batch * total, np.float32)
     masks = np.zeros(batch * total, np.float32)
     deltas = np.zeros(batch * total, np.float32)
-    turned = np.empty(largest, np.float32)
+    transposed = np.empty(largest, np.float32)
     output = batch * (total - 1)
     first = np.zeros(parameters.shape[0], np.float32)
     second = np.zeros(parameters.shape[0], np.float32)
@@ -89,7 +89,7 @@ def train_mlp(
             losses[epoch] += loss * count / samples
             dense_backward(
                 parameters, 0, sizes, count, batch, rectify, biased, dropout, values, masks,
-                deltas, turned, gradients, False,
+                deltas, transposed, gradients, False,
             )  # fmt: skip
             rate = cosine_rate(peak_rate, step, epochs * per_epoch)
             step += 1

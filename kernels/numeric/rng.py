@@ -1,7 +1,7 @@
 """A random generator whose state is an array: xoshiro256** (Blackman and Vigna, 2018).
 
-The state is the caller's, so a compiled loop of a whole trial draws from its own stream, whatever
-runs beside it.
+The caller owns the state, so a compiled loop of a whole trial draws from its own stream, whatever
+runs at the same time.
 """
 
 from __future__ import annotations

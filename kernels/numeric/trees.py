@@ -57,7 +57,7 @@ class TreeEnsemble:
     value: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        """Refuses arrays that would send a walk astray.
+        """Refuses arrays that are not binary trees.
 
         Raises:
             ValueError: If an array has the wrong kind, or a node leads out of its tree or back.

@@ -92,7 +92,7 @@ def schedule(
     starts: NDArray[np.float64],
     ends: NDArray[np.float64],
 ) -> None:
-    """When trainings start and end that wait for the rounds before them and for a free machine.
+    """Start and end of trainings; each waits for the rounds before it and for a free machine.
 
     Args:
         seconds: (S,) training times; their order is the order of starts within a round.
@@ -215,7 +215,7 @@ def evolve_concurrently(
                 repeat = draw_repeat(space.validation[position], rules.noise_seed, counter)
                 value = space.validation[position, repeat]
                 if rules.free_duplicates and known[position] < np.inf:
-                    # Nobody trains it twice; who asks while it is in training waits for it.
+                    # A cell is trained once: a query during its training waits for the result.
                     end = max(now, float(known[position]))
                 else:
                     seconds = np.float64(space.seconds[position, repeat])

@@ -28,7 +28,7 @@ from nprep.kernels.numeric.rng import bounded, choose, next_u64
 from nprep.kernels.search.noise import draw_repeat
 
 # How often a mutation that leaves the view is drawn again before the child counts as invalid. The
-# notebook's mutation always gets there; of the 31 one-parameter changes all may lie outside.
+# notebook's mutation reaches a cell of the view in the end; all 31 one-parameter changes may not.
 MAX_REDRAWS = 1000
 
 _ABOVE_PAIRS = np.uint64(64 - NUM_PAIRS)
@@ -322,7 +322,7 @@ def breed(
             child_bits = mutate_one(state, bits, operations, child)
         else:
             child_bits = mutate_notebook(state, bits, operations, settings.rate, child)
-            # This rule always finds its way back.
+            # This mutation reaches a cell of the view sooner or later.
             redraws = 0
         position = locate(space, child_bits, child)
         redraws += 1
