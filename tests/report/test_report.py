@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import copy
+import dataclasses
 import itertools
 import json
 import re
@@ -170,9 +172,28 @@ def test_tables_are_the_summarys_numbers(run_folder: Path) -> None:
     regret = tables.regret_table(run)
     assert regret is not None
     assert len(regret.rows) == 6
-    clock = tables.clock_table(run, clock_targets(run)[0]) if clock_targets(run) else None
-    assert clock is None or clock.header == ("method", "1", "10")
     assert [row[1] for row in tables.provenance_table(run).rows]
+
+
+def test_clock_table_is_the_summarys_numbers(run_folder: Path) -> None:
+    run = read_run(run_folder)
+    # No method of this run reaches a target: here three reach 93.5 %, and one of them 94 %.
+    summary = copy.deepcopy(run.summary)
+    reached = {"random": {93.5: 7200.0}, "evolution": {93.5: 60.0}, "mlp": {93.5: 12.0, 94.0: 90.0}}
+    for method, targets in reached.items():
+        for at in summary["clock"]["methods"][method][0]["test"]:
+            if at["target_percent"] in targets:
+                at["seconds"] = targets[at["target_percent"]]
+                at["seconds_interval_95"] = [at["seconds"] / 2, None]
+    run = dataclasses.replace(run, summary=summary)
+    assert clock_targets(run) == [93.5, 94.0]
+    table = tables.clock_table(run, 93.5)
+    assert table.header == ("method", "1", "10")
+    assert table.rows == (
+        ("random", "2.0 h (1.0 h to open)", "not reached"),
+        ("evolution", "1.0 min (30 s to open)", "not reached"),
+        ("mlp", "12 s (6 s to open)", "not reached"),
+    )
 
 
 @pytest.mark.parametrize(
