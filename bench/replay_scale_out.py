@@ -13,9 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from nprep._workers import LocalWorkers, RayCluster, Workers
 from nprep.replay.engine import run_replay
-from nprep.replay.ray_engine import RayEngine
-from nprep.replay.workers import Engine, LocalEngine
 from nprep.runs.settings import ReplaySettings, TableSource
 
 
@@ -42,9 +41,9 @@ def main() -> None:
     source = TableSource(options.table, options.view)
     trials = settings.trials * len(settings.methods)
 
-    def timed(engine: Engine, folder: Path) -> float:
+    def timed(workers: Workers, folder: Path) -> float:
         start = time.perf_counter()
-        run_replay(settings, source, folder, engine=engine)
+        run_replay(settings, source, folder, workers=workers)
         return time.perf_counter() - start
 
     # Ray's workers give way to everything else by default, those of the pool don't.
@@ -55,15 +54,17 @@ def main() -> None:
         base = Path(name)
         seconds: dict[str, list[float]] = {"pool": [], "ray": []}
         for k in range(options.rounds):
-            seconds["pool"].append(timed(LocalEngine(2), base / f"pool-{k}"))
+            seconds["pool"].append(
+                timed(LocalWorkers(range(2), one_thread=True), base / f"pool-{k}")
+            )
             start = time.perf_counter()
             cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
             try:
                 cluster.add_node(num_cpus=1)
                 cluster.wait_for_nodes()
-                with RayEngine(cluster.address) as engine:
+                with RayCluster(cluster.address) as nodes:
                     up = time.perf_counter() - start
-                    seconds["ray"].append(timed(engine, base / f"ray-{k}"))
+                    seconds["ray"].append(timed(nodes, base / f"ray-{k}"))
             finally:
                 cluster.shutdown()
             if files_of(base / f"pool-{k}") != files_of(base / f"ray-{k}"):

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from nprep.errors import MissingDependencyError, RunFolderError, SettingsError
+from nprep import _console, _workers
+from nprep._optional import need
+from nprep.errors import RunFolderError, SettingsError
 from nprep.plot.data import BANDS, FigureData, figure_data
 from nprep.plot.draw import draw
 from nprep.plot.files import make_figure, render
 from nprep.results.curves import Curves, sample_grid
 from nprep.results.reading import Run, read_run
 from nprep.results.series import METRICS, STATISTICS
-from nprep.runs.settings import ReplaySettings, ViewSource
+from nprep.runs.settings import ReplaySettings, ViewInMemory, ViewSource
 from nprep.runs.source import open_source
 from nprep.search.method import Method
 from nprep.search.registry import as_method
@@ -61,19 +63,6 @@ def _plain(settings: ReplaySettings) -> ReplaySettings:
     return ReplaySettings(**{field.name: getattr(settings, field.name) for field in fields})
 
 
-@dataclass(frozen=True)
-class _ViewInMemory:
-    """Hands out a view that is at hand already (see :class:`ViewSource`)."""
-
-    view: View
-
-    def load(self) -> View:
-        return self.view
-
-    def describe(self) -> dict[str, object]:
-        return {"view": self.view.name, "memory": True}
-
-
 def run(
     trials: int = 100,
     methods: str | Sequence[object] | None = None,
@@ -109,6 +98,7 @@ def run(
     Raises:
         NprepError: If something that was asked for cannot be done.
     """
+    _workers.leave_unguarded_script()
     names, own = _names_of(methods)
     fields = {field.name for field in dataclasses.fields(ReplaySettings)} - {"protocol"}
     rules = {field.name for field in dataclasses.fields(ReplayProtocol)} - {"name"}
@@ -126,15 +116,17 @@ def run(
         settings = _OwnSettings(**plain, own=own)
     source: ViewSource
     if isinstance(table, View):
-        source = _ViewInMemory(table)
+        source = ViewInMemory(table)
     else:
-        source = open_source(None if table is None else Path(table), view)
+        with _console.messages(quiet, as_guest=True):
+            source = open_source(None if table is None else Path(table), view)
     # It loads or compiles kernels, which wrong settings need not wait for.
     from nprep.replay.engine import run_replay
 
     folder = Path(tempfile.mkdtemp(prefix="nprep-")) if out is None else Path(out)
     try:
-        replay = run_replay(settings, source, folder, jobs=jobs, resume=resume, quiet=quiet)
+        with _console.messages(quiet, as_guest=True):
+            replay = run_replay(settings, source, folder, jobs=jobs, resume=resume)
         result = Result(read_run(folder), {each.method: each for each in replay.curves})
     except BaseException:
         if out is None:
@@ -178,13 +170,7 @@ def _names_of(
 
 
 def _pandas() -> Any:
-    try:
-        import pandas
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"data frames need pandas, which cannot be imported ({error}): pip install pandas."
-        ) from error
-    return pandas
+    return need("pandas", "make data frames", extra="frames")
 
 
 @dataclass(frozen=True, eq=False)

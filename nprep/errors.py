@@ -1,4 +1,7 @@
-"""The errors that a user can cause and can mend."""
+"""The errors that a user can cause and can mend.
+
+Each is also the built-in error that a handler who knows nothing of this package expects.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,33 @@ class NprepError(Exception):
     """
 
 
-class TableError(NprepError):
+class TableError(NprepError, ValueError):
     """A table file that is missing, foreign, damaged or lacks what was asked of it."""
 
 
-class InvalidSpecError(NprepError):
-    """A specification that is not a cell of the NASBench-101 space."""
+class InvalidSpecError(NprepError, ValueError):
+    """A specification that is not an architecture of the space."""
 
 
-class MissingValueError(NprepError):
+class MissingValueError(NprepError, LookupError):
     """A measurement that the table does not hold."""
 
 
-class SettingsError(NprepError):
+class SettingsError(NprepError, ValueError):
     """A setting, or a combination of settings, that makes no sense."""
 
 
-class RunFolderError(NprepError):
+class OutputError(NprepError, OSError):
+    """A file that cannot be written where it was asked for."""
+
+
+class RunFolderError(NprepError, OSError):
     """A run folder that cannot be written, read or resumed."""
 
 
-class MissingDependencyError(NprepError):
+class MissingDependencyError(NprepError, ImportError):
     """An optional package that is needed here and not installed."""
+
+
+class WorkerError(NprepError, RuntimeError):
+    """Worker processes or cluster nodes that cannot be started or keep dying."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep import _console
 from nprep.kernels.numeric.lookup import KeyIndex
 from nprep.spaces.nb101.cells import CellBatch
 from nprep.table._progress import ByteProgress
@@ -85,8 +87,10 @@ def open_store(path: str | os.PathLike[str]) -> Store:
             _count_runs(values, len(table)),
         )
     space = load_space()
-    bar = ByteProgress(f"reading {where.name}")
-    try:
+    with (
+        _console.messages(as_guest=True),
+        contextlib.closing(ByteProgress(f"reading {where.name}")) as bar,
+    ):
         # The official API takes the records as they come, so no order is asked for here.
         runs = read_nasbench(
             where,
@@ -96,8 +100,6 @@ def open_store(path: str | os.PathLike[str]) -> Store:
             allow_missing=True,
             progress=bar,
         )
-    finally:
-        bar.close()
     values = {
         (stage, value): runs.values[..., s, v]
         for s, stage in enumerate(STAGES)

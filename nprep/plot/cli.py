@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from nprep import _console, _files
+from nprep._console import log
 from nprep.errors import SettingsError
 from nprep.plot.data import BANDS, X_AXES, figure_data
 from nprep.plot.files import KINDS, make_figure, render
 from nprep.results.reading import Run, check_comparable, labels_of, read_run
 from nprep.results.series import METRICS, Series
-from nprep.runs.folder import write_file
 
 _TITLES = {
     "samples": "Samples needed to find a good cell",
@@ -22,19 +20,10 @@ _TITLES = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports wrong arguments as every other error: in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message}; see --help.")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> _console.Parser:
+    parser = _console.Parser(
         prog="python -m nprep.plot",
         description="Draws the curves of runs in one figure.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or their curves.csv")
     parser.add_argument("--x", choices=list(X_AXES), default="samples", help="the x axis")
@@ -160,10 +149,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{options.out} has no ending that says what to write: use .{', .'.join(KINDS)}."
         )
     size = _size(options.size)
+    _files.refuse_special(options.out)
     runs = [read_run(path) for path in options.runs]
     warnings = check_comparable(runs, options.mixed)
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    with _console.messages():
+        for warning in warnings:
+            log.warning(warning)
     curves, labels = chosen(runs, options.methods, options.labels, options.x)
     best = best_for_regret(runs, options.metric, options.y)
     captions = dict.fromkeys(caption for run in runs for caption in run.captions())
@@ -182,6 +173,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         best=best,
     )
     title = _TITLES[options.x] if options.title is None else options.title
-    write_file(options.out, render(make_figure(data, title, size), kind))
+    _files.write_file(options.out, render(make_figure(data, title, size), kind))
     print(f"wrote {options.out}")
     return 0

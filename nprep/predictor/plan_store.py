@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep.kernels.cache import cache_folder
 from nprep.predictor.plan import CHUNK_CELLS, SEGMENT_CELLS, Gather, Segment, SharingPlan
 from nprep.spaces.nb101.cells import CellBatch
 
@@ -70,9 +71,9 @@ def stored_plan(
     if len(cells) < FEWEST_CELLS:
         return SharingPlan.build(cells, normalisation, layers)
     if folder is None:
-        from nprep.table.default import cache_folder
-
         folder = cache_folder()
+    if folder is None:
+        return SharingPlan.build(cells, normalisation, layers)
     name = plan_digest(cells, normalisation, layers)
     path = folder / f"plan-{name}.bin"
     try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from nprep import _console
 from nprep.errors import SettingsError
 from nprep.quality.experiment import (
     KINDS,
@@ -21,13 +21,6 @@ from nprep.quality.experiment import (
 )
 from nprep.runs.settings import ViewSource
 from nprep.runs.source import open_source
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports wrong arguments as every other error: in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message}; see --help.")
 
 
 def to_text(summary: dict[str, Any]) -> str:
@@ -70,11 +63,9 @@ def main(
 ) -> int:
     """Runs the command; arguments and result as of :func:`nprep.replay.cli.main`."""
     defaults = QualitySettings()
-    parser = _Parser(
+    parser = _console.Parser(
         prog="python -m nprep.quality.cli",
         description="Measures how good predictors are, by the number of cells they learn from.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--table", type=Path, help="table file; the built-in default if left out")
     parser.add_argument("--view", help="completed, measured or surrogate")
@@ -100,14 +91,14 @@ def main(
             f"train-samples is {options.train_samples!r}: use whole numbers separated by commas."
         ) from None
     settings = QualitySettings(counts, options.splits, options.test_samples, options.seed)
-    summary = run_quality(
-        settings,
-        source(options.table, options.view),
-        options.out,
-        resume=options.resume,
-        quiet=options.quiet,
-        predictor=predictor,
-    )
+    with _console.messages(options.quiet):
+        summary = run_quality(
+            settings,
+            source(options.table, options.view),
+            options.out,
+            resume=options.resume,
+            predictor=predictor,
+        )
     if not options.quiet:
         print(to_text(summary))
         print(f"view {summary['run']['view']['name']}: {summary['run']['view']['description']}")
@@ -116,6 +107,4 @@ def main(
 
 
 if __name__ == "__main__":
-    from nprep._console import run
-
-    sys.exit(run(main))
+    sys.exit(_console.run(main))

@@ -191,7 +191,6 @@ def run_quality(
     folder: Path,
     *,
     resume: bool = False,
-    quiet: bool = True,
     predictor: Callable[..., Predictions] = train_and_predict,
 ) -> dict[str, Any]:
     """Measures what is left to measure, and writes ``quality.json``.
@@ -201,7 +200,6 @@ def run_quality(
         source: Where the view comes from.
         folder: Where results go; must be new or empty unless resumed.
         resume: Whether to continue in ``folder``.
-        quiet: Whether to hide the progress.
         predictor: See :func:`train_and_predict`.
 
     Raises:
@@ -231,7 +229,7 @@ def run_quality(
     }
     content = {"format": FORMAT, "run": run, "source": source.describe()}
     with opened(folder, content, resume):
-        parts = list(_splits(settings, view, folder, quiet, predictor))
+        parts = list(_splits(settings, view, folder, predictor))
         summary = {"format": 1, "run": run, "mean_over_splits": summarize_splits(parts)}
         write_file(folder / "quality.json", to_json({**summary, "splits": parts}))
     return summary
@@ -241,7 +239,6 @@ def _splits(
     settings: QualitySettings,
     view: View,
     folder: Path,
-    quiet: bool,
     predictor: Callable[..., Predictions],
 ) -> Iterator[dict[str, Any]]:
     """All splits, those measured before among them."""
@@ -251,7 +248,7 @@ def _splits(
     for n, split in wanted:
         if known[n, split] is None:
             left[f"N = {n}"] = left.get(f"N = {n}", 0) + 1
-    progress = Progress(left, 1, quiet) if left else None
+    progress = Progress(left, 1) if left else None
     try:
         for n, split in wanted:
             content = known[n, split]

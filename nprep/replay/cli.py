@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from nprep import _console
+from nprep._workers import RayCluster, Workers
 from nprep.errors import SettingsError
 from nprep.replay.options import add_options, settings_of
 from nprep.runs.settings import ReplaySettings, ViewSource
@@ -20,25 +21,15 @@ from nprep.runs.source import open_source
 
 if TYPE_CHECKING:
     from nprep.replay.engine import Replay
-    from nprep.replay.workers import Engine
 
 MAX_JOBS = 1024
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports wrong arguments as every other error: in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message}; see --help.")
-
-
-def _parser() -> _Parser:
+def _parser() -> _console.Parser:
     defaults = ReplaySettings()
-    parser = _Parser(
+    parser = _console.Parser(
         prog="python -m nprep.replay",
         description="Replays search methods on a table of trained networks and compares them.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
     )
     data = parser.add_argument_group("data")
     data.add_argument("--table", type=Path, help="table file; the built-in default if left out")
@@ -48,7 +39,7 @@ def _parser() -> _Parser:
     )
     add_options(parser)
     how = parser.add_argument_group("how to run")
-    how.add_argument("--jobs", type=int, default=_cores(), help="processes")
+    how.add_argument("--jobs", type=int, default=_console.cores(), help="processes")
     how.add_argument(
         "--block", type=int, default=defaults.block, help="trials that run together in a process"
     )
@@ -98,13 +89,6 @@ def _parser() -> _Parser:
     return parser
 
 
-def _cores() -> int:
-    """The number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def main(
     argv: Sequence[str] | None = None,
     source: Callable[[Path | None, str | None], ViewSource] = open_source,
@@ -128,26 +112,29 @@ def main(
         raise SettingsError(f"jobs is {options.jobs}: use a whole number from 1 to {MAX_JOBS}.")
     settings = settings_of(options)
     shard = None if options.shard is None else Shard.parse(options.shard)
-    found = source(options.table, options.view)
     # After the settings are known to be sound, since this compiles or loads kernels.
     from nprep.replay.engine import run_replay, run_shard
+    from nprep.replay.progress import JsonLines
+    from nprep.runs.folder import to_json
 
-    mode = "json" if options.json else "person"
     try:
-        with _engine(options) as engine:
+        # A program that reads lines of JSON gets everything so.
+        with _console.messages(options.quiet or options.json), _workers(options) as workers:
+            found = source(options.table, options.view)
+            lines = JsonLines() if options.json and not options.quiet else None
             if shard is not None:
                 blocks = run_shard(
                     settings,
                     found,
                     options.out,
                     shard,
+                    jobs=options.jobs,
                     resume=options.resume,
-                    quiet=options.quiet,
-                    engine=engine,
-                    progress_mode=mode,
+                    workers=workers,
+                    lines=lines,
                 )
                 if options.json:
-                    _say_json(
+                    JsonLines().say(
                         "shard", shard=shard.to_json(), folder=str(options.out), blocks=len(blocks)
                     )
                 elif not options.quiet:
@@ -161,10 +148,10 @@ def main(
                 settings,
                 found,
                 options.out,
+                jobs=options.jobs,
                 resume=options.resume,
-                quiet=options.quiet,
-                engine=engine,
-                progress_mode=mode,
+                workers=workers,
+                lines=lines,
             )
     except KeyboardInterrupt:
         if any(options.out.glob("trials/*/*.npz")):
@@ -173,37 +160,27 @@ def main(
         raise
     if options.json:
         files = [str(path) for path in replay.files]
-        _say_json("summary", folder=str(replay.folder), files=files, summary=replay.summary)
+        # As the file has it, which knows what JSON lacks.
+        summary = json.loads(to_json(replay.summary))
+        JsonLines().say("summary", folder=str(replay.folder), files=files, summary=summary)
     else:
         _show(replay, options.quiet)
     return 0
 
 
-def _say_json(event: str, **content: object) -> None:
-    """Prints a line of JSON."""
-    from nprep.runs.folder import to_json
-
-    # Through the one place that knows what JSON lacks.
-    print(json.dumps(json.loads(to_json({"event": event, **content}))), flush=True)
-
-
 @contextlib.contextmanager
-def _engine(options: argparse.Namespace) -> Iterator[Engine]:
-    """What runs the trials."""
-    from nprep.replay.workers import LocalEngine
-
+def _workers(options: argparse.Namespace) -> Iterator[Workers | None]:
+    """The cluster that runs the trials; None for processes of this machine."""
     if options.engine == "local":
-        yield LocalEngine(options.jobs)
+        yield None
         return
-    from nprep.replay.ray_engine import RayEngine
-
-    with RayEngine(
+    with RayCluster(
         options.address,
         cpus=options.cpus_per_task,
         gpus=options.gpus_per_task,
         jobs=options.jobs,
-    ) as engine:
-        yield engine
+    ) as cluster:
+        yield cluster
 
 
 def _show(replay: Replay, quiet: bool) -> None:

@@ -13,10 +13,11 @@ import numba
 import numpy as np
 
 from nprep import __version__
+from nprep._workers import LocalWorkers, Workers
 from nprep.plot.files import save_figure
 from nprep.plot.run_figure import figure_of
-from nprep.replay.progress import Progress
-from nprep.replay.workers import Engine, LocalEngine, Work, load_view
+from nprep.replay.progress import JsonLines, Progress
+from nprep.replay.workers import Work, load_view, run_blocks
 from nprep.results import trials
 from nprep.results.curves import Curves, curves_of
 from nprep.results.outputs import derive_outputs, write_data
@@ -146,9 +147,8 @@ def run_replay(
     *,
     jobs: int = 1,
     resume: bool = False,
-    quiet: bool = True,
-    engine: Engine | None = None,
-    progress_mode: str = "person",
+    workers: Workers | None = None,
+    lines: JsonLines | None = None,
 ) -> Replay:
     """Runs a replay, or what is left of it, and writes its outputs.
 
@@ -158,9 +158,8 @@ def run_replay(
         folder: Where results go; must be new or empty unless resumed.
         jobs: Number of processes, which affects no result; 1 runs the trials in this one.
         resume: Whether to continue a run in ``folder``.
-        quiet: Whether to hide the progress.
-        engine: What runs the trials instead of ``jobs`` processes of this machine.
-        progress_mode: How progress is shown (see :class:`nprep.replay.progress.Progress`).
+        workers: What runs the trials instead of ``jobs`` processes of this machine.
+        lines: Where progress goes, for a program (see :class:`nprep.replay.progress.Progress`).
 
     Raises:
         NprepError: If something that the user asked for cannot be done; nothing is left behind
@@ -168,8 +167,7 @@ def run_replay(
     """
     prepared = prepare(settings, source)
     with opened(folder, prepared.content, resume):
-        engine = engine or LocalEngine(jobs)
-        _run_blocks(prepared, blocks_of(settings), folder, engine, quiet, progress_mode)
+        _run_missing(prepared, blocks_of(settings), folder, jobs, workers, lines)
         return write_outputs(prepared, folder)
 
 
@@ -181,9 +179,8 @@ def run_shard(
     *,
     jobs: int = 1,
     resume: bool = False,
-    quiet: bool = True,
-    engine: Engine | None = None,
-    progress_mode: str = "person",
+    workers: Workers | None = None,
+    lines: JsonLines | None = None,
 ) -> list[Block]:
     """Runs a part of a replay, for :func:`nprep.replay.merge.merge`.
 
@@ -194,9 +191,8 @@ def run_shard(
         shard: Which part.
         jobs: Number of processes.
         resume: Whether to continue this part in ``folder``.
-        quiet: Whether to hide the progress.
-        engine: What runs the trials.
-        progress_mode: How progress is shown.
+        workers: What runs the trials.
+        lines: Where progress goes, for a program.
 
     Returns:
         The blocks of this part, all of them stored.
@@ -207,18 +203,17 @@ def run_shard(
     blocks = shard.select(blocks_of(settings))
     prepared = prepare(settings, source, shard)
     with opened(folder, prepared.content, resume):
-        engine = engine or LocalEngine(jobs)
-        _run_blocks(prepared, blocks, folder, engine, quiet, progress_mode)
+        _run_missing(prepared, blocks, folder, jobs, workers, lines)
     return blocks
 
 
-def _run_blocks(
+def _run_missing(
     prepared: Prepared,
     blocks: list[Block],
     folder: Path,
-    engine: Engine,
-    quiet: bool,
-    progress_mode: str,
+    jobs: int,
+    workers: Workers | None,
+    lines: JsonLines | None,
 ) -> None:
     """Runs the blocks whose results are missing or damaged."""
     view, settings = prepared.view, prepared.settings
@@ -228,7 +223,10 @@ def _run_blocks(
     left = dict.fromkeys((block.method for block in missing), 0)
     for block in missing:
         left[block.method] += block.count
-    progress = Progress(left, engine.workers, quiet, mode=progress_mode)
+    own: LocalWorkers | None = None
+    if workers is None and jobs > 1 and len(missing) > 1:
+        own = workers = LocalWorkers(range(min(jobs, len(missing))), one_thread=True)
+    progress = Progress(left, 1 if workers is None else workers.places, lines)
     work = Work(
         missing,
         settings,
@@ -240,8 +238,8 @@ def _run_blocks(
         progress.notice,
     )
     try:
-        running = engine.run(work)
-        with contextlib.closing(running):  # type: ignore[type-var] # engines are generators
+        running = run_blocks(work, workers)
+        with contextlib.closing(running):  # type: ignore[type-var] # it is a generator
             for done in running:
                 progress.add(
                     done.block.method,
@@ -250,6 +248,8 @@ def _run_blocks(
                     functools.partial(_final_accuracies, prepared, folder, done.block),
                 )
     finally:
+        if own is not None:
+            own.close()
         progress.close()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from nprep import _console
 from nprep.errors import RunFolderError, SettingsError
 from nprep.replay.engine import Prepared, Replay, blocks_of, prepare, write_outputs
 from nprep.runs.folder import (
@@ -169,13 +169,6 @@ def merge(
         return write_outputs(prepared, folder)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports wrong arguments as every other error: in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message}; see --help.")
-
-
 def main(argv: Sequence[str], show: Callable[[Replay, bool], None]) -> int:
     """Runs the command.
 
@@ -186,10 +179,9 @@ def main(argv: Sequence[str], show: Callable[[Replay, bool], None]) -> int:
     Returns:
         The exit status.
     """
-    parser = _Parser(
+    parser = _console.Parser(
         prog="python -m nprep.replay merge",
         description="Joins the shards of a replay into one run folder.",
-        allow_abbrev=False,
     )
     parser.add_argument("shards", type=Path, nargs="+", help="folders that --shard wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")

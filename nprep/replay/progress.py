@@ -1,36 +1,25 @@
 """How far a replay is and how long it will take.
 
-On a terminal a table that lives; elsewhere a line now and then on standard error; on request lines
-of JSON on standard output.
+On a terminal a table that is drawn anew, elsewhere a line now and then (see
+:class:`nprep._console.Display`); on request lines of JSON on standard output.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+from nprep._console import Display, discard, duration, log
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_LINE_EVERY_SECONDS = 10.0
 _JSON_EVERY_SECONDS = 1.0
-_DRAWN_EVERY_SECONDS = 0.1
 _BAR = 20
-
-
-def format_seconds(seconds: float) -> str:
-    """A duration for people: "4 s", "2 min 05 s", "3 h 07 min"."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 @dataclass
@@ -108,9 +97,9 @@ class State:
         text = f"{self.done}/{self.total} trials, {share:4.0%}"
         remaining = self.remaining()
         if self.done == self.total:
-            text += f", took {format_seconds(self.elapsed)}"
+            text += f", took {duration(self.elapsed)}"
         elif remaining is not None:
-            text += f", about {format_seconds(remaining)} left"
+            text += f", about {duration(remaining)} left"
         return text
 
     def means(self) -> str:
@@ -132,126 +121,6 @@ class State:
                 for name, method in self.methods.items()
             },
         }
-
-
-class _View(Protocol):
-    """Shows a state to somebody."""
-
-    # Seconds between two showings that nobody asked for.
-    interval: float
-
-    def show(self, state: State) -> None:
-        """Shows how far it is."""
-
-    def notice(self, text: str) -> None:
-        """Says something worth knowing."""
-
-    def close(self, state: State) -> None:
-        """Ends."""
-
-
-class _Nothing:
-    """Shows nothing."""
-
-    interval = math.inf
-
-    def show(self, state: State) -> None:
-        pass
-
-    def notice(self, text: str) -> None:
-        pass
-
-    def close(self, state: State) -> None:
-        pass
-
-
-class _Lines:
-    """A line now and then, for logs."""
-
-    interval = _LINE_EVERY_SECONDS
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def show(self, state: State) -> None:
-        means = state.means()
-        text = state.text() + (f"; mean test accuracy (%): {means}" if means else "")
-        print(f"replay: {text}", file=self._stream, flush=True)
-
-    def notice(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
-
-    def close(self, state: State) -> None:
-        pass
-
-
-class _Bar:
-    """A bar on a terminal, where rich cannot be imported."""
-
-    interval = _DRAWN_EVERY_SECONDS
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def show(self, state: State) -> None:
-        filled = round(_BAR * state.done / state.total) if state.total else _BAR
-        bar = "#" * filled + "." * (_BAR - filled)
-        print(f"\r[{bar}] {state.text()}\033[K", end="", file=self._stream, flush=True)
-
-    def notice(self, text: str) -> None:
-        print(f"\r\033[K{text}", file=self._stream, flush=True)
-
-    def close(self, state: State) -> None:
-        print(file=self._stream)
-
-
-class _Json:
-    """Lines of JSON, for programs."""
-
-    interval = _JSON_EVERY_SECONDS
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def show(self, state: State) -> None:
-        print(json.dumps(state.to_json()), file=self._stream, flush=True)
-
-    def notice(self, text: str) -> None:
-        print(json.dumps({"event": "notice", "text": text}), file=self._stream, flush=True)
-
-    def close(self, state: State) -> None:
-        pass
-
-
-class _Live:
-    """A table that lives on a terminal, a row for each method."""
-
-    # It draws itself.
-    interval = 0.0
-
-    def __init__(self, stream: TextIO, state: State) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._console = Console(file=stream)
-        self._state = state
-        self._live = Live(
-            get_renderable=lambda: table_of(self._state),
-            console=self._console,
-            refresh_per_second=4,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._live.start()
-
-    def show(self, state: State) -> None:
-        pass
-
-    def notice(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
-
-    def close(self, state: State) -> None:
-        self._live.stop()
 
 
 def table_of(state: State) -> RenderableType:
@@ -278,45 +147,46 @@ def table_of(state: State) -> RenderableType:
     return Group(table, Text(state.text()))
 
 
-def _view_of(mode: str, stream: TextIO | None, state: State) -> _View:
-    """How to show a state."""
-    if mode == "quiet":
-        return _Nothing()
-    if mode == "json":
-        return _Json(stream or sys.stdout)
-    stream = stream or sys.stderr
-    if not stream.isatty():
-        return _Lines(stream)
-    try:
-        return _Live(stream, state)
-    except ImportError:
-        return _Bar(stream)
+class JsonLines:
+    """Lines of JSON, for programs."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        """Prints to a stream; None: standard output."""
+        self._stream = stream or sys.stdout
+
+    def say(self, event: str, **content: object) -> None:
+        """Prints an event; where nobody reads, what is being done goes on."""
+        try:
+            print(json.dumps({"event": event, **content}), file=self._stream, flush=True)
+        except BrokenPipeError:
+            discard(self._stream)
 
 
 class Progress:
-    """Shows how far a replay is; what it shows where, its mode decides."""
+    """Shows how far a replay is."""
 
     def __init__(
-        self,
-        trials: Mapping[str, int],
-        jobs: int,
-        quiet: bool = False,
-        stream: TextIO | None = None,
-        mode: str = "person",
+        self, trials: Mapping[str, int], jobs: int, lines: JsonLines | None = None
     ) -> None:
         """Shows that nothing is done yet.
 
         Args:
             trials: Number of trials to run, by method.
             jobs: Number of processes that share them.
-            quiet: Whether to show nothing, whatever the mode.
-            stream: Where to; by default standard error, or standard output for JSON.
-            mode: "person", "json" or "quiet".
+            lines: Where events go, for a program; None: to a person, if messages are shown.
         """
         self.state = State(trials, jobs)
-        self._view = _view_of("quiet" if quiet else mode, stream, self.state)
-        self._last_shown = -math.inf
-        self._show(force=True)
+        self._lines = lines
+        self._display = Display(self._line, lambda: table_of(self.state)) if lines is None else None
+        self._shown = time.monotonic()
+        if lines is not None:
+            lines.say(**self.state.to_json())
+
+    def _line(self) -> str:
+        means = self.state.means()
+        return f"replay: {self.state.text()}" + (
+            f"; mean test accuracy (%): {means}" if means else ""
+        )
 
     def add(
         self,
@@ -332,20 +202,30 @@ class Progress:
             trials: How many.
             seconds: How long they took one process.
             accuracies: Gives the test accuracy in percent of what each ends with; not called if
-                nobody looks.
+                nobody sees it.
         """
         entry = self.state.methods[method]
         entry.done += trials
         entry.seconds += seconds
-        if accuracies is not None and not isinstance(self._view, _Nothing):
+        if accuracies is not None and (self._display is None or self._display.visible):
             known = accuracies()
             entry.accuracy += float(sum(known))
             entry.known += len(known)
-        self._show(force=self.state.done == self.state.total)
+        over = self.state.done == self.state.total
+        if self._display is not None:
+            self._display.update(force=over)
+        elif self._lines is not None:
+            now = time.monotonic()
+            if over or now - self._shown >= _JSON_EVERY_SECONDS:
+                self._shown = now
+                self._lines.say(**self.state.to_json())
 
     def notice(self, text: str) -> None:
-        """Says something worth knowing, without spoiling what is shown."""
-        self._view.notice(text)
+        """Says something worth knowing."""
+        if self._lines is not None:
+            self._lines.say("notice", text=text)
+        else:
+            log.warning(text)
 
     def remaining(self) -> float | None:
         """Estimated seconds to the end; None before anything is known."""
@@ -353,10 +233,5 @@ class Progress:
 
     def close(self) -> None:
         """Ends what is shown."""
-        self._view.close(self.state)
-
-    def _show(self, force: bool) -> None:
-        now = time.perf_counter()
-        if now - self._last_shown >= self._view.interval or force:
-            self._last_shown = now
-            self._view.show(self.state)
+        if self._display is not None:
+            self._display.close()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from nprep import _console, _files
+from nprep._console import log
 from nprep.errors import RunFolderError, SettingsError
 from nprep.plot.data import BANDS
 from nprep.report.context import Context
@@ -18,19 +17,10 @@ from nprep.results.reading import QUALITY, read_quality, read_run
 MAX_REFITS = 1000
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports wrong arguments as every other error: in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message}; see --help.")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> _console.Parser:
+    parser = _console.Parser(
         prog="python -m nprep.report",
         description="Writes one self-contained page about runs, and its figures as files.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "runs",
@@ -67,7 +57,8 @@ def _check_writable(out: Path) -> None:
     parent = out.parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK) or out.is_dir():
+    _files.refuse_special(out)
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise RunFolderError(f"{out} cannot be written: choose another --out.")
 
 
@@ -100,10 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
 
     def say(text: str) -> None:
-        if not options.quiet:
-            print(f"report: {text}", file=sys.stderr, flush=True)
+        log.info(f"report: {text}")
 
     context = Context(runs, options.table, options.band, options.refit, qualities, say)
-    written = write_report(runs, options.out, context, not options.no_files)
+    with _console.messages(options.quiet):
+        written = write_report(runs, options.out, context, not options.no_files)
     print(f"wrote {written[0]}" + (f" and {len(written) - 1} figures" if written[1:] else ""))
     return 0

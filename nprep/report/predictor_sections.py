@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep._console import duration
 from nprep.errors import NprepError
 from nprep.predictor.agreement import agreement
 from nprep.quality.experiment import PARTS
-from nprep.replay.progress import format_seconds
 from nprep.report import tables
 from nprep.report.context import Context
 from nprep.report.figures import accuracy_map, map_picture, quality_picture, scatter_picture
@@ -85,7 +85,7 @@ def _refits(
         left = ""
         if trial:
             seconds = (time.perf_counter() - start) / trial * (count - trial)
-            left = f", about {format_seconds(seconds)} left"
+            left = f", about {duration(seconds)} left"
         context.say(f"training {method} of {run.name} again, {trial + 1} of {count}{left}")
         yield refit(settings, run.run["seed"], trial, results, view)
 

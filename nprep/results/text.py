@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from nprep.replay.progress import format_seconds
+from nprep._console import duration
 from nprep.results.clock import KEY_SECONDS
 from nprep.results.curves import KEY_SAMPLES
 
@@ -180,9 +180,9 @@ def _clock(clock: dict[str, Any]) -> list[str]:
 
 
 def format_days(seconds: float) -> str:
-    """A long duration for people: "3.2 d", "5.1 h", else as :func:`format_seconds`."""
+    """A long duration for people: "3.2 d", "5.1 h", else as :func:`~nprep._console.duration`."""
     if seconds >= 2 * 86_400:
         return f"{seconds / 86_400:,.1f} d"
     if seconds >= 2 * 3600:
         return f"{seconds / 3600:.1f} h"
-    return format_seconds(seconds)
+    return duration(seconds)

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep import _files
 from nprep.errors import RunFolderError
 from nprep.search.trace import Trace
 from nprep.table.schema import BUDGETS
@@ -35,23 +35,17 @@ _TEMPORARY = re.compile(r"\..*\.tmp")
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes a file that appears at once and complete.
+    """Writes a file of a run's folder, which appears at once and complete.
 
     Raises:
         RunFolderError: If it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise RunFolderError(
-            f"{path} cannot be written ({error.strerror}): free space or choose another --out; "
-            "--resume continues."
-        ) from error
+    _files.write_file(
+        path,
+        content,
+        error=RunFolderError,
+        advice="free space or choose another --out; --resume continues",
+    )
 
 
 @dataclass(frozen=True)
@@ -289,28 +283,16 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunFolderError: If another run is using it.
     """
-    try:
-        import fcntl
-    except ImportError:  # No such locks on Windows.
-        yield
-        return
-    path = folder / _LOCK
-    try:
-        handle = open(path, "w")  # noqa: SIM115 - closed below, after the run
-    except OSError as error:
-        raise RunFolderError(
-            f"{folder} cannot be written ({error.strerror}): choose another --out."
-        ) from error
-    with handle:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A run that failed at once may have removed the file since it was opened here; a lock
-            # on it would keep nobody out.
-            if os.fstat(handle.fileno()).st_ino != path.stat().st_ino:
-                raise FileNotFoundError
-        except OSError as error:
+            held.enter_context(_files.locked(folder / _LOCK))
+        except _files.LockHeldError as error:
             raise RunFolderError(
                 f"{folder} is in use by another run: wait for it or choose another --out."
+            ) from error
+        except OSError as error:
+            raise RunFolderError(
+                f"{folder} cannot be written ({_files.reason(error)}): choose another --out."
             ) from error
         yield
 
@@ -384,7 +366,7 @@ def _holds_run(folder: Path, settings: dict[str, Any], resume: bool) -> bool:
         content = [p.name for p in folder.iterdir()] if folder.exists() else []
     except OSError as error:
         raise RunFolderError(f"{folder} cannot be read ({error.strerror}).") from error
-    content = [name for name in content if name != _LOCK]
+    content = [name for name in content if not name.startswith(_LOCK)]
     finished = SETTINGS in content
     # A run killed before its settings were written leaves an empty folder or a temporary file.
     occupied = [name for name in content if not _TEMPORARY.fullmatch(name)]
@@ -415,8 +397,7 @@ def open_folder(folder: Path, settings: dict[str, Any], resume: bool) -> None:
     if _holds_run(folder, settings, resume):
         if not _agrees(folder, settings):
             write_file(folder / SETTINGS, to_json(settings))
-        for leftover in folder.rglob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+        _files.remove_leftovers(folder)
     else:
         write_file(folder / SETTINGS, to_json(settings))
 

@@ -287,6 +287,25 @@ class TableSource:
         return {"table": str(self.path), "view": self.view}
 
 
+@dataclass(frozen=True)
+class ViewInMemory:
+    """Hands out a view that is at hand already (see :class:`ViewSource`).
+
+    Attributes:
+        view: The view.
+    """
+
+    view: View
+
+    def load(self) -> View:
+        """The view itself."""
+        return self.view
+
+    def describe(self) -> dict[str, object]:
+        """Its name: it is in no file."""
+        return {"view": self.view.name, "memory": True}
+
+
 def view_digest(view: View) -> str:
     """A digest of all that the results depend on, by which a replaced table is noticed."""
     digest = hashlib.blake2b(digest_size=16)

@@ -1,35 +1,32 @@
-"""How far the reading or fetching of a file is and how long it will take, on standard error."""
+"""How far the reading or fetching of a file is and how long it will take."""
 
 from __future__ import annotations
 
-import sys
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING
+
+from nprep._console import Display, duration
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 _WIDTH = 28
-_LINE_EVERY_SECONDS = 10.0
-_BAR_EVERY_SECONDS = 0.1
 
 
 class ByteProgress:
-    """A bar on a terminal, a line now and then elsewhere, nothing if quiet."""
+    """A bar on a terminal, a line now and then elsewhere, nothing if messages are not shown."""
 
-    def __init__(self, label: str, quiet: bool = False, stream: TextIO | None = None) -> None:
-        """Shows nothing yet.
+    def __init__(self, label: str) -> None:
+        """Shows nothing before the first byte.
 
         Args:
             label: What is going on.
-            quiet: Whether to show nothing.
-            stream: Where to; standard error by default.
         """
         self._label = label
-        self._quiet = quiet
-        self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
         self._start = time.perf_counter()
-        self._first: int | None = None
-        self._shown = self._start
-        self._open = False
+        self._first = self._done = 0
+        self._total: int | None = None
+        self._display: Display | None = None
 
     def __call__(self, done: int, total: int | None) -> None:
         """Reports progress.
@@ -38,32 +35,34 @@ class ByteProgress:
             done: Bytes done, also those of an earlier attempt.
             total: Bytes in all, or None if unknown.
         """
-        if self._first is None:
+        self._done, self._total = done, total
+        if self._display is None:
             self._first = done
-        now = time.perf_counter()
-        interval = _BAR_EVERY_SECONDS if self._terminal else _LINE_EVERY_SECONDS
-        if self._quiet or (now - self._shown < interval and done != total):
-            return
-        self._shown = now
-        text = f"{done / 1e6:,.0f} MB"
-        share = done / total if total else 0.0
-        if total:
-            text = f"{share:4.0%} of {total / 1e6:,.0f} MB"
-        rate = (done - self._first) / max(now - self._start, 1e-9)
+            self._display = Display(self._text, self._bar)
+        else:
+            self._display.update(force=done == total)
+
+    def _text(self) -> str:
+        text = f"{self._label}: {self._done / 1e6:,.0f} MB"
+        if self._total:
+            share = self._done / self._total
+            text = f"{self._label}: {share:4.0%} of {self._total / 1e6:,.0f} MB"
+        rate = (self._done - self._first) / max(time.perf_counter() - self._start, 1e-9)
         if rate > 0:
             text += f", {rate / 1e6:,.0f} MB/s"
-            if total and done < total:
-                text += f", about {(total - done) / rate:,.0f} s left"
-        if self._terminal:
-            filled = round(share * _WIDTH)
-            bar = "#" * filled + "." * (_WIDTH - filled)
-            print(f"\r{self._label} [{bar}] {text}\033[K", end="", file=self._stream, flush=True)
-            self._open = True
-        else:
-            print(f"{self._label}: {text}", file=self._stream, flush=True)
+            if self._total and self._done < self._total:
+                text += f", about {duration((self._total - self._done) / rate)} left"
+        return text
+
+    def _bar(self) -> RenderableType:
+        from rich.columns import Columns
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        bar = ProgressBar(total=self._total or None, completed=self._done, width=_WIDTH)
+        return Columns([bar, Text(self._text())])
 
     def close(self) -> None:
-        """Ends the bar's line."""
-        if self._open:
-            print(file=self._stream)
-            self._open = False
+        """Ends the bar."""
+        if self._display is not None:
+            self._display.close()

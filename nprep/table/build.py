@@ -5,24 +5,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import sys
 from pathlib import Path
 from types import ModuleType
 
+from nprep import _files
+from nprep._console import Parser, log
 from nprep.errors import TableError
 from nprep.table.sources import SOURCES
 
 
-def build_table(source: ModuleType, arguments: argparse.Namespace) -> int:
+def build_table(source: ModuleType, arguments: argparse.Namespace) -> Path:
     """Builds a table and writes it.
 
     Args:
         source: A module of :mod:`nprep.table.sources`.
-        arguments: Those of the source, and ``output`` (a path, or None for the place of the
-            default table where the source builds it) and ``quiet``.
+        arguments: Those of the source, and ``output``: a path, or None for the place of the
+            default table where the source builds it.
 
     Returns:
-        The exit status, 0.
+        The table.
 
     Raises:
         TableError: If the input is not what the source reads, or the output can't be written.
@@ -30,10 +31,6 @@ def build_table(source: ModuleType, arguments: argparse.Namespace) -> int:
     # h5py costs start-up time that --help need not pay.
     from nprep.table.table import Table
     from nprep.table.writer import write_table
-
-    def progress(line: str) -> None:
-        if not arguments.quiet:
-            print(line, file=sys.stderr, flush=True)
 
     output: Path | None = arguments.output
     alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
@@ -44,38 +41,36 @@ def build_table(source: ModuleType, arguments: argparse.Namespace) -> int:
         alone = alone_with(output)
     if output is None:
         raise TableError("no file to write is named: give one after the input, such as table.h5.")
-    if output.is_dir() or not output.parent.is_dir():
+    if not output.parent.is_dir():
         raise TableError(f"{output} can't be written: name a file in a folder that exists.")
+    _files.refuse_special(output, TableError)
     given = getattr(arguments, "input", None)
     if given is not None and output.exists() and given.exists() and output.samefile(given):
         raise TableError(f"{output} is the input itself: name another file to write.")
-    content = source.build(arguments, progress)
-    progress(f"writing {output}")
+    content = source.build(arguments, log.info)
+    log.info(f"writing {output}")
     with alone:
         write_table(output, content)
     table = Table.open(output)
-    progress(f"{output}: {len(table):,} cells, {output.stat().st_size:,} bytes")
+    log.info(f"{output}: {len(table):,} cells, {output.stat().st_size:,} bytes")
     for name, meaning in table.views.items():
-        progress(f"  view {name}: {meaning}")
-    return 0
+        log.info(f"  view {name}: {meaning}")
+    return output
 
 
-def build_from_file(name: str, path: Path, output: Path, quiet: bool) -> int:
+def build_from_file(name: str, path: Path, output: Path) -> Path:
     """Builds a table from a file, with the default settings of its source.
 
     Args:
         name: Of the source, a key of :data:`nprep.table.sources.SOURCES`.
         path: The file.
         output: The table to write.
-        quiet: Whether to leave out progress.
 
     Returns:
         As :func:`build_table`, which raises the same errors.
     """
     source = importlib.import_module(SOURCES[name][0])
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = Parser(add_help=False)
     source.add_arguments(parser)
-    # After "--" a file name that starts with a dash is no option.
-    arguments = parser.parse_args(["--", str(path)])
-    arguments.output, arguments.quiet = output, quiet
+    arguments = argparse.Namespace(**{**parser.defaults(), "input": path, "output": output})
     return build_table(source, arguments)

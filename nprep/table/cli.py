@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from nprep import _console
 from nprep.table.build import build_table
 from nprep.table.sources import SOURCES
 
@@ -33,8 +34,8 @@ def _sources_help() -> str:
 
 def _chosen_source(arguments: Sequence[str]) -> str | None:
     """The source named in the arguments of ``build``, valid or not."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--source")
+    finder = _console.Parser(add_help=False)
+    finder.add_argument("--source", nargs="?")
     return finder.parse_known_args(arguments)[0].source
 
 
@@ -54,7 +55,7 @@ def _add_build(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> Mod
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one sub-command; returns its exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
+    parser = _console.Parser(
         prog="python -m nprep.table", description="Builds, describes and checks tables."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -74,8 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(sub)
     arguments = parser.parse_args(given)
     if source is not None:
-        return build_table(source, arguments)
+        with _console.messages(arguments.quiet):
+            build_table(source, arguments)
+        return 0
     if module is None:
         parser.error(f"the command {command} is not implemented")
-    status: int = module.command(arguments)
+    with _console.messages(getattr(arguments, "quiet", False)):
+        status: int = module.command(arguments)
     return status

@@ -1,83 +1,48 @@
 """The table that is used where none is named: the fitted surrogate, built once per user.
 
-It lies in the user's cache folder (``NPREP_CACHE``, or the platform's: ``XDG_CACHE_HOME``,
-``~/Library/Caches``, ``%LOCALAPPDATA%``). Its name holds a digest of the weights that it is drawn
-from and the versions of package and schema, so that another version never reads it.
+It lies in the cache folder (see :func:`nprep.kernels.cache.cache_folder`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import nprep
+from nprep import _files
+from nprep._console import Display, duration, log
 from nprep.errors import TableError
 from nprep.model.surrogate import file_digest, shipped_weights
 from nprep.table.schema import SCHEMA_VERSION
 from nprep.table.table import Table
 
 
-def cache_folder() -> Path:
-    """The folder for what can be built again; it may not exist yet."""
-    chosen = os.environ.get("NPREP_CACHE")
-    if chosen:
-        return Path(chosen)
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData/Local") / "nprep" / "Cache"
-    if sys.platform == "darwin":
-        return home / "Library/Caches/nprep"
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The standard says that relative paths are to be ignored.
-    return (Path(base) if os.path.isabs(base) else home / ".cache") / "nprep"
+def file_name() -> str:
+    """The name of the default table of this version.
+
+    It holds a digest of the weights that the table is drawn from and the versions of package and
+    schema, so that another version never reads it.
+
+    Raises:
+        TableError: If the weights are missing.
+    """
+    key = hashlib.sha256(f"{nprep.__version__} {SCHEMA_VERSION}".encode())
+    for name in ("surrogate.npz", "completion.npz"):
+        key.update(file_digest(shipped_weights(name)).encode())
+    return f"surrogate-{nprep.__version__}-{key.hexdigest()[:12]}.h5"
 
 
 def cache_file() -> Path:
     """Where the default table of this version lies or will lie, in a folder that exists.
 
     Raises:
-        TableError: If the folder can't be made or the weights are missing.
+        OutputError: If there is no folder that can be written.
+        TableError: If the weights are missing.
     """
-    key = hashlib.sha256(f"{nprep.__version__} {SCHEMA_VERSION}".encode())
-    for name in ("surrogate.npz", "completion.npz"):
-        key.update(file_digest(shipped_weights(name)).encode())
-    folder = cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TableError(
-            f"the cache folder {folder} can't be made ({error.strerror}): set NPREP_CACHE to a "
-            "folder that is yours to write."
-        ) from error
-    return folder / f"surrogate-{nprep.__version__}-{key.hexdigest()[:12]}.h5"
-
-
-def _wait_for_lock(file: IO[bytes]) -> bool:
-    """Takes the file's lock, which ends with the process; returns whether there are locks here."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        while True:
-            try:
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-                return True
-            except OSError:
-                time.sleep(0.2)
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:
-        # Some network folders have none. Then two processes may both build; the table takes its
-        # name in one step, so the later one wins and neither reads a half.
-        return False
-    return True
+    return _files.cache_folder() / file_name()
 
 
 @contextlib.contextmanager
@@ -92,46 +57,53 @@ def alone_with(path: Path) -> Iterator[None]:
     Raises:
         TableError: If the folder can't be written.
     """
-    try:
-        file = path.with_suffix(".lock").open("a+b")
-    except OSError as error:
-        raise TableError(
-            f"{path.parent} can't be written ({error.strerror}): set NPREP_CACHE to a folder that "
-            "is yours to write."
-        ) from error
-    with file:
-        if _wait_for_lock(file):
-            for left in path.parent.glob(f".{path.name}.*.part"):
-                left.unlink(missing_ok=True)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(
+                _files.locked(
+                    path.with_suffix(".lock"),
+                    timeout=-1,
+                    waiting=lambda: log.info(
+                        f"waiting for another process that is building {path.name}"
+                    ),
+                )
+            )
+        except OSError as error:
+            raise TableError(
+                f"{path.parent} can't be written ({_files.reason(error)}): set NPREP_CACHE to a "
+                "folder that is yours to write."
+            ) from error
+        _files.remove_leftovers(path.parent, path.name)
         yield
 
 
-class _Line:
-    """Progress on standard error: one line that changes on a terminal, else a line per step."""
+class _Progress:
+    """What the building of the default table is at."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
+        """Shows the beginning."""
         self._start = time.perf_counter()
-        self._say("building the default table, the fitted surrogate of NASBench-101 (once)")
+        self._step = "beginning, this is done once"
+        self._display = Display(self._text)
 
-    def _say(self, text: str) -> None:
-        end, start = ("", "\r\033[K") if self._terminal else ("\n", "")
-        print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
+    def _text(self) -> str:
+        seconds = duration(time.perf_counter() - self._start)
+        return f"building the fitted surrogate of NASBench-101: {self._step} ({seconds})"
 
     def step(self, text: str) -> None:
         """Says what is going on."""
-        seconds = time.perf_counter() - self._start
-        self._say(f"building the fitted surrogate of NASBench-101: {text} ({seconds:.0f} s)")
+        self._step = text
+        self._display.update(force=True)
+
+    def close(self) -> None:
+        """Ends what is drawn."""
+        self._display.close()
 
     def done(self, path: Path) -> None:
         """Says where the table is."""
-        seconds = time.perf_counter() - self._start
+        seconds = duration(time.perf_counter() - self._start)
         size = path.stat().st_size / 1e6
-        self._say(
-            f"the fitted surrogate of NASBench-101 is in {path} ({size:.0f} MB, {seconds:.0f} s)"
-        )
-        if self._terminal:
-            print(file=sys.stderr)
+        log.info(f"the fitted surrogate of NASBench-101 is in {path} ({size:.0f} MB, {seconds})")
 
 
 def _usable(path: Path) -> bool:
@@ -152,18 +124,20 @@ def default_table_path() -> Path:
     Raises:
         TableError: If the cache folder can't be written.
     """
+    found = _files.find_cached(file_name())
+    if found is not None and _usable(found):
+        return found
     path = cache_file()
-    if _usable(path):
-        return path
     # Needed only to build.
     from nprep.table.sources.surrogate import build_content
     from nprep.table.writer import write_table
 
     with alone_with(path):
         if not _usable(path):
-            line = _Line()
-            content = build_content(0, line.step)
-            line.step("writing")
-            write_table(path, content)
-            line.done(path)
+            progress = _Progress()
+            with contextlib.closing(progress):
+                content = build_content(0, progress.step)
+                progress.step("writing")
+                write_table(path, content)
+            progress.done(path)
     return path

@@ -11,7 +11,6 @@ import contextlib
 import http.client
 import os
 import shutil
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -21,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nprep._console import log
 from nprep.errors import NprepError
 from nprep.table._progress import ByteProgress
 from nprep.table.build import build_from_file
@@ -32,7 +32,7 @@ _TIMEOUT_SECONDS = 30.0
 _PAUSES_SECONDS = (1.0, 3.0, 10.0)
 
 
-class DownloadError(NprepError):
+class DownloadError(NprepError, RuntimeError):
     """A file that can't be fetched, or that is not the one expected."""
 
 
@@ -268,14 +268,13 @@ def command(arguments: argparse.Namespace) -> int:
     dataset = DATASETS[arguments.source]
     if arguments.url:
         dataset = replace(dataset, url=arguments.url)
-    if not arguments.quiet:
-        print(f"{dataset.url} ({dataset.size / 1e6:,.0f} MB)", file=sys.stderr)
-    bar = ByteProgress(f"fetching {dataset.file_name}", arguments.quiet)
+    log.info(f"{dataset.url} ({dataset.size / 1e6:,.0f} MB)")
+    bar = ByteProgress(f"fetching {dataset.file_name}")
     with contextlib.closing(bar):
         path = fetch(dataset, arguments.folder, bar)
-    if not arguments.quiet:
-        print(f"{path}: the SHA-256 is right", file=sys.stderr)
+    log.info(f"{path}: the SHA-256 is right")
     if arguments.no_build:
         return 0
     output = arguments.output or path.with_name(dataset.file_name.split(".")[0] + ".h5")
-    return build_from_file(dataset.source, path, output, arguments.quiet)
+    build_from_file(dataset.source, path, output)
+    return 0

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nprep
+from nprep import _files
 from nprep.errors import TableError
 from nprep.kernels.numeric.lookup import KeyIndex
 from nprep.spaces.nb101.cells import OPERATION_NAMES, cell_keys
@@ -53,33 +52,17 @@ def digest(array: NDArray[Any]) -> str:
     return hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).hexdigest()
 
 
-@contextlib.contextmanager
-def replaced_when_done(path: Path) -> Iterator[Path]:
+def replaced_when_done(path: Path) -> contextlib.AbstractContextManager[Path]:
     """A temporary file beside ``path`` that takes its place if all goes well and else vanishes.
 
     Raises:
         TableError: If the folder does not exist or can't be written.
     """
-    if path.is_dir():
-        raise TableError(f"{path} is a folder: name a file to write.")
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise TableError(
-            f"{path} can't be written ({error.strerror}): name a file in a folder that exists and "
-            "is yours to write."
-        ) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # What mkstemp makes is private; a table gets the mode of any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return _files.replaced_when_done(
+        path,
+        error=TableError,
+        advice="free some disk space, or name a file in a folder that exists and is yours to write",
+    )
 
 
 def _write(group: h5py.Group, name: str, array: NDArray[Any], axes: str, **notes: str) -> None:
@@ -141,7 +124,12 @@ def write_table(path: Path, content: Content) -> None:
     with replaced_when_done(path) as temporary:
         try:
             with h5py.File(
-                temporary, "w", alignment_threshold=1024, alignment_interval=_ALIGNMENT
+                temporary,
+                "w",
+                alignment_threshold=1024,
+                alignment_interval=_ALIGNMENT,
+                # Nobody else knows the file yet, and some file systems have no locks.
+                locking=False,
             ) as file:
                 group = file.create_group("cells")
                 for name, array in arrays.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import pty
 import re
@@ -14,49 +15,56 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nprep.replay import cli, progress
-from nprep.replay.progress import Progress, State, format_seconds, table_of
+from nprep import _console
+from nprep._console import duration, messages
+from nprep.replay import cli
+from nprep.replay.progress import JsonLines, Progress, State, table_of
 from tests.synthetic import SyntheticSource
 
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = ["--trials", "4", "--samples", "40", "--methods", "random,evolution", "--block", "2"]
 
 
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_estimates_come_from_each_methods_own_pace() -> None:
-    stream = io.StringIO()
-    shown = Progress({"fast": 10, "slow": 4}, jobs=2, stream=stream)
-    assert shown.remaining() is None
-    shown.add("fast", 5, 5.0)
-    assert shown.remaining() == pytest.approx((5 * 1 + 4 * 1) / 2)
-    shown.add("slow", 1, 20.0)
-    assert shown.remaining() == pytest.approx((5 * 1 + 3 * 20) / 2)
-    shown.add("fast", 5, 5.0, lambda: [93.0, 94.0])
-    shown.add("slow", 3, 60.0, lambda: [94.5])
-    lines = stream.getvalue().splitlines()
+def test_estimates_come_from_each_methods_own_pace(capsys: pytest.CaptureFixture[str]) -> None:
+    with messages():
+        shown = Progress({"fast": 10, "slow": 4}, jobs=2)
+        assert shown.remaining() is None
+        shown.add("fast", 5, 5.0)
+        assert shown.remaining() == pytest.approx((5 * 1 + 4 * 1) / 2)
+        shown.add("slow", 1, 20.0)
+        assert shown.remaining() == pytest.approx((5 * 1 + 3 * 20) / 2)
+        shown.add("fast", 5, 5.0, lambda: [93.0, 94.0])
+        shown.add("slow", 3, 60.0, lambda: [94.5])
+    lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "replay: 0/14 trials,   0%"
     assert lines[-1].startswith("replay: 14/14 trials, 100%, took ")
     assert lines[-1].endswith("; mean test accuracy (%): fast 93.50, slow 94.50")
 
 
-def test_quiet_shows_nothing_and_asks_for_nothing() -> None:
-    quiet = io.StringIO()
-    shown = Progress({"m": 1}, 1, quiet=True, stream=quiet, mode="json")
-    shown.add("m", 1, 1.0, lambda: pytest.fail("nobody looks"))
-    shown.notice("something")
+def test_quiet_shows_nothing_and_asks_for_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with messages(quiet=True):
+        shown = Progress({"m": 1}, 1)
+        shown.add("m", 1, 1.0, lambda: pytest.fail("nobody sees it"))
+        shown.notice("something")
+        shown.close()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_program_that_logs_gets_messages_its_own_way(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO, "nprep")
+    shown = Progress({"m": 1}, 1)
+    shown.notice("a worker died")
     shown.close()
-    assert quiet.getvalue() == ""
+    assert caplog.messages == ["replay: 0/1 trials,   0%", "a worker died"]
+    assert {record.name for record in caplog.records} == {"nprep"}
+    assert capsys.readouterr().err == ""
 
 
 def test_json_lines_are_json() -> None:
     stream = io.StringIO()
-    shown = Progress({"a": 2, "b": 1}, 1, stream=stream, mode="json")
+    shown = Progress({"a": 2, "b": 1}, 1, JsonLines(stream))
     shown.notice("a worker died")
     shown.add("a", 2, 1.0, lambda: [90.0, 92.0])
     shown.add("b", 1, 1.0)
@@ -87,26 +95,17 @@ def test_live_table_has_a_row_for_each_method() -> None:
     assert all(len(row.rstrip()) <= 80 for row in rows)
 
 
-def test_terminal_without_rich_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "rich.console", None)
-    stream = Terminal()
-    shown = Progress({"m": 2}, 1, stream=stream)
-    shown.notice("a worker died")
-    shown.add("m", 2, 1.0)
-    shown.close()
-    assert "a worker died\n" in stream.getvalue()
-    assert "[####################] 2/2 trials, 100%" in stream.getvalue()
-
-
-def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_come_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
-    stream = io.StringIO()
-    shown = Progress({"m": 100}, 1, stream=stream)
-    for _ in range(99):
-        now[0] += 1.0
-        shown.add("m", 1, 1.0)
-    assert len(stream.getvalue().splitlines()) == 1 + 9
+    monkeypatch.setattr(_console.time, "monotonic", lambda: now[0])
+    with messages():
+        shown = Progress({"m": 100}, 1)
+        for _ in range(99):
+            now[0] += 1.0
+            shown.add("m", 1, 1.0)
+    assert len(capsys.readouterr().err.splitlines()) == 1 + 9
 
 
 def test_command_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,6 +163,6 @@ def test_live_view_on_a_real_terminal(tmp_path: Path) -> None:
 
 
 def test_durations_are_readable() -> None:
-    assert format_seconds(3.6) == "4 s"
-    assert format_seconds(125) == "2 min 05 s"
-    assert format_seconds(11220) == "3 h 07 min"
+    assert duration(3.6) == "4 s"
+    assert duration(125) == "2 min 05 s"
+    assert duration(11220) == "3 h 07 min"

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import nprep
+from nprep._workers import RayCluster
 from nprep.errors import MissingDependencyError, NprepError, SettingsError
-from nprep.replay import ray_engine
+from nprep.replay import workers
 from nprep.replay.engine import blocks_of, run_replay
-from nprep.replay.ray_engine import RayEngine
 from nprep.runs.settings import ReplaySettings
 from tests.synthetic import SyntheticSource
 
@@ -42,7 +42,7 @@ SETTINGS = ReplaySettings(
 def test_missing_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'nprep\[ray\]'"):
-        RayEngine("auto")
+        RayCluster("auto")
 
 
 @dataclasses.dataclass
@@ -126,15 +126,15 @@ def during(action: Callable[[], None]) -> threading.Thread:
 def test_a_cluster_gives_the_bytes_of_a_local_run(
     running: Running, reference: Path, tmp_path: Path
 ) -> None:
-    with RayEngine(running.cluster.address) as engine:
-        assert engine.workers == 2
-        run_replay(SETTINGS, SyntheticSource(), tmp_path / "out", engine=engine)
+    with RayCluster(running.cluster.address) as cluster:
+        assert cluster.places == 2
+        run_replay(SETTINGS, SyntheticSource(), tmp_path / "out", workers=cluster)
         assert len(set(running.workers().values())) == 2
     assert everything(tmp_path / "out") == everything(reference)
 
 
 def test_a_killed_worker_costs_nothing(
-    running: Running, reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    running: Running, reference: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     killed = []
 
@@ -145,12 +145,12 @@ def test_a_killed_worker_costs_nothing(
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
 
-    with RayEngine(running.cluster.address) as engine:
+    with RayCluster(running.cluster.address) as cluster:
         thread = during(kill)
-        run_replay(SETTINGS, SyntheticSource(), tmp_path / "out", engine=engine, quiet=False)
+        run_replay(SETTINGS, SyntheticSource(), tmp_path / "out", workers=cluster)
         thread.join()
     assert killed
-    assert "which starts again" in capsys.readouterr().err
+    assert "which starts again" in caplog.text
     assert everything(tmp_path / "out") == everything(reference)
 
 
@@ -182,37 +182,37 @@ def test_a_driver_that_was_killed_is_resumed(
 def test_no_cluster_is_told(address: str) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
     with pytest.raises(SettingsError, match="no Ray cluster answers"):
-        RayEngine(address)
+        RayCluster(address)
 
 
 def test_what_can_never_run_is_told(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_engine, "MAX_LOSSES", 1)
+    monkeypatch.setattr(RayCluster, "retries", 1)
     with pytest.raises(SettingsError, match=r"no node of the Ray cluster .* has 1 CPUs and 1 GPUs"):
-        RayEngine(running.cluster.address, gpus=1)
+        RayCluster(running.cluster.address, gpus=1)
     with pytest.raises(SettingsError, match="more than 0 CPUs"):
-        RayEngine(running.cluster.address, cpus=0)
-    with RayEngine(running.cluster.address) as engine:
+        RayCluster(running.cluster.address, cpus=0)
+    with RayCluster(running.cluster.address) as cluster:
         with monkeypatch.context() as patch:
             patch.setattr(nprep, "__version__", "9.9")
             with pytest.raises(SettingsError, match=r"has nprep .* 9\.9"):
-                run_replay(SETTINGS, SyntheticSource(), tmp_path / "version", engine=engine)
+                run_replay(SETTINGS, SyntheticSource(), tmp_path / "version", workers=cluster)
         with monkeypatch.context() as patch:
             # As if this machine had what the nodes lack.
-            patch.setattr(ray_engine, "to_jsonable", lambda methods: {"evolution": {"gpu": 1}})
+            patch.setattr(workers, "to_jsonable", lambda methods: {"evolution": {"gpu": 1}})
             with pytest.raises(SettingsError, match=r"would run the methods with .*--backend"):
-                run_replay(SETTINGS, SyntheticSource(), tmp_path / "gpu", engine=engine)
+                run_replay(SETTINGS, SyntheticSource(), tmp_path / "gpu", workers=cluster)
         for name, expected in (("Crash", "2 times"), ("Silent", "0 traces")):
             settings = dataclasses.replace(SETTINGS, methods=(f"{HERE}:{name}",), trials=2)
             with pytest.raises(NprepError, match=expected):
-                run_replay(settings, SyntheticSource(), tmp_path / name, engine=engine)
+                run_replay(settings, SyntheticSource(), tmp_path / name, workers=cluster)
             assert not (tmp_path / name).exists()
 
 
 # The last one, for the cluster is smaller after it.
 def test_a_lost_node_costs_nothing(
-    running: Running, reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    running: Running, reference: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     node = running.cluster.list_all_nodes()[-1]
     lost = []
@@ -227,10 +227,10 @@ def test_a_lost_node_costs_nothing(
         (running.pids / "hold").unlink()
 
     (running.pids / "hold").touch()
-    with RayEngine(running.cluster.address) as engine:
+    with RayCluster(running.cluster.address) as cluster:
         thread = during(lose)
-        run_replay(SETTINGS, SyntheticSource(), tmp_path / "out", engine=engine, quiet=False)
+        run_replay(SETTINGS, SyntheticSource(), tmp_path / "out", workers=cluster)
         thread.join()
     assert lost[0] < len(blocks_of(SETTINGS)), "the node was lost too late"
-    assert "which starts again" in capsys.readouterr().err
+    assert "which starts again" in caplog.text
     assert everything(tmp_path / "out") == everything(reference)

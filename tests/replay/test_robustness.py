@@ -19,9 +19,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nprep._console import messages
+from nprep._workers import LocalWorkers
 from nprep.errors import NprepError, RunFolderError
 from nprep.replay.engine import blocks_of, run_replay
-from nprep.replay.workers import MAX_RETRIES, load_view
+from nprep.replay.workers import load_view
 from nprep.results.reading import read_run
 from nprep.runs.folder import SUMS, read_block, read_output
 from nprep.runs.settings import ReplaySettings, TableSource
@@ -94,7 +96,7 @@ def start(folder: Path, *more: str, **options: object) -> subprocess.Popen[str]:
 
 
 def test_a_killed_worker_costs_nothing(
-    reference: Path, pids: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    reference: Path, pids: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     killed = []
 
@@ -105,13 +107,12 @@ def test_a_killed_worker_costs_nothing(
 
     thread = threading.Thread(target=kill)
     thread.start()
-    run_replay(SETTINGS, SOURCE, tmp_path / "out", jobs=2, quiet=False)
+    run_replay(SETTINGS, SOURCE, tmp_path / "out", jobs=2)
     thread.join()
     assert killed
     assert killed != [os.getpid()]
-    err = capsys.readouterr().err
-    assert "a worker died (signal 9, SIGKILL) in trials" in err
-    assert "which starts again" in err
+    assert "a worker died (signal 9, SIGKILL) in trials" in caplog.text
+    assert "which starts again" in caplog.text
     assert everything(tmp_path / "out") == everything(reference)
 
 
@@ -125,7 +126,9 @@ def test_every_block_may_die_once(pids: Path, tmp_path: Path) -> None:
 
 def test_a_block_that_keeps_dying_ends_the_run(tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, methods=("random", f"{HERE}:Crash"), trials=2)
-    with pytest.raises(NprepError, match=f"exit status 3.* {MAX_RETRIES + 1} times") as caught:
+    with pytest.raises(
+        NprepError, match=f"exit status 3.* {LocalWorkers.retries + 1} times"
+    ) as caught:
         run_replay(settings, SOURCE, tmp_path / "out", jobs=2)
     assert "continue with --resume" in str(caught.value)
     # What was done stays.
@@ -391,7 +394,8 @@ def test_a_clock_that_jumps(
     rng = random.Random(0)
     monkeypatch.setattr(time, "time", lambda: rng.choice([0.0, -1e9, 1e9, 4e9, 1e11]))
     monkeypatch.setattr(time, "time_ns", lambda: rng.choice([0, -(10**18), 10**20]))
-    run_replay(SETTINGS, SOURCE, tmp_path / "out", jobs=2, quiet=False)
+    with messages():
+        run_replay(SETTINGS, SOURCE, tmp_path / "out", jobs=2)
     assert everything(tmp_path / "out") == everything(reference)
 
 

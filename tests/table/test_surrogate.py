@@ -8,17 +8,19 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import nprep
-from nprep.errors import TableError
+from nprep._console import messages
+from nprep.errors import OutputError, TableError
+from nprep.kernels import cache
 from nprep.model.completion import Completion
 from nprep.model.surrogate import (
     CEILING,
@@ -336,7 +338,8 @@ def test_default_table_is_built_once(
 ) -> None:
     monkeypatch.setenv("NPREP_CACHE", str(tmp_path / "new" / "folder"))
     monkeypatch.setattr(surrogate, "build_content", stub_build)
-    first = default.default_table_path()
+    with messages():
+        first = default.default_table_path()
     told = capsys.readouterr().err
     assert "fitted surrogate of NASBench-101" in told
     assert str(first) in told
@@ -411,9 +414,9 @@ def _hang_while_writing(folder: str, reached: str) -> None:
 def test_a_killed_build_blocks_nobody_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache, reached = tmp_path / "cache", tmp_path / "reached"
+    folder, reached = tmp_path / "cache", tmp_path / "reached"
     process = multiprocessing.get_context("spawn").Process(
-        target=_hang_while_writing, args=(str(cache), str(reached))
+        target=_hang_while_writing, args=(str(folder), str(reached))
     )
     process.start()
     deadline = time.monotonic() + 120
@@ -423,12 +426,12 @@ def test_a_killed_build_blocks_nobody_and_leaves_nothing(
         time.sleep(0.05)
     process.kill()
     process.join()
-    assert list(cache.glob(".*.part"))
-    monkeypatch.setenv("NPREP_CACHE", str(cache))
+    assert list(folder.glob(".*.tmp"))
+    monkeypatch.setenv("NPREP_CACHE", str(folder))
     monkeypatch.setattr(surrogate, "build_content", stub_build)
     path = default.default_table_path()
     Table.open(path)
-    assert sorted(p.name for p in cache.iterdir()) == [path.name, path.with_suffix(".lock").name]
+    assert sorted(p.name for p in folder.iterdir()) == [path.name, path.with_suffix(".lock").name]
 
 
 def test_a_table_of_other_weights_is_not_used(
@@ -454,19 +457,24 @@ def test_a_read_only_cache_serves_the_table_that_it_has(
     monkeypatch.setenv("NPREP_CACHE", str(tmp_path))
     monkeypatch.setattr(surrogate, "build_content", stub_build)
     path = default.default_table_path()
-    opened = Path.open
-
-    def read_only(self: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
-        if set(mode) & set("wax+"):
-            raise PermissionError(errno.EROFS, "Read-only file system")
-        return opened(self, mode, *rest, **options)
-
     # Not by the folder's mode, which does not bind the superuser.
-    monkeypatch.setattr(Path, "open", read_only)
+    monkeypatch.setattr(cache, "can_write", lambda folder: False)
     assert default.default_table_path() == path
     path.unlink()
-    with pytest.raises(TableError, match=r"can't be written \(Read-only.*set NPREP_CACHE"):
+    with pytest.raises(OutputError, match="can be written: set NPREP_CACHE"):
         default.default_table_path()
+
+
+def test_an_unwritable_cache_gives_way_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NPREP_CACHE", str(tmp_path / "file"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(surrogate, "build_content", stub_build)
+    assert default.default_table_path().parent == tmp_path / "xdg" / "nprep"
+    assert "is used instead" in caplog.text
 
 
 def test_without_locks_the_table_is_built_all_the_same(
@@ -480,11 +488,8 @@ def test_without_locks_the_table_is_built_all_the_same(
     monkeypatch.setattr(fcntl, "flock", no_locks)
     monkeypatch.setenv("NPREP_CACHE", str(tmp_path))
     monkeypatch.setattr(surrogate, "build_content", stub_build)
-    # It may be another process's, as nobody is kept waiting.
-    other = default.cache_file().with_name(f".{default.cache_file().name}.abc.part")
-    other.touch()
     Table.open(default.default_table_path())
-    assert other.exists()
+    assert not list(tmp_path.glob("*.lock-file"))
 
 
 def test_building_to_the_cache_waits_for_others(
@@ -509,20 +514,30 @@ def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("NPREP_CACHE", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert default.cache_folder() == Path("/somewhere/nprep")
+    assert next(cache.candidates()) == Path("/somewhere/nprep")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert default.cache_folder() == Path.home() / ".cache/nprep"
+    assert next(cache.candidates()) == Path.home() / ".cache/nprep"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert default.cache_folder() == Path.home() / "Library/Caches/nprep"
+    assert next(cache.candidates()) == Path.home() / "Library/Caches/nprep"
     monkeypatch.setenv("NPREP_CACHE", "/mine")
-    assert default.cache_folder() == Path("/mine")
+    assert next(cache.candidates()) == Path("/mine")
 
 
-def test_unwritable_cache_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("NPREP_CACHE", str(tmp_path / "file"))
-    with pytest.raises(TableError, match="set NPREP_CACHE"):
-        default.default_table_path()
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("NPREP_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = cache.cache_folder()
+    assert folder is not None
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o777 == 0o700
+    # What anybody else could have put there is not trusted.
+    folder.chmod(0o777)
+    assert cache.cache_folder() is None
 
 
 def test_runtime_needs_no_fitting_library() -> None:

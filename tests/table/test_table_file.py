@@ -96,7 +96,7 @@ def test_nothing_is_left_of_a_failed_write(content: Content, tmp_path: Path) -> 
 
 
 def test_a_folder_that_does_not_exist(content: Content, tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="can't be written"):
+    with pytest.raises(TableError, match="cannot be written"):
         write_table(tmp_path / "missing" / "table.h5", content)
 
 

@@ -328,7 +328,7 @@ def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Con
         raise SettingsError(f"--jobs is {arguments.jobs}: give a number from 1 on.")
     progress("enumerating the space")
     space = load_space(arguments.jobs)
-    bar = ByteProgress(f"reading {arguments.input}", arguments.quiet)
+    bar = ByteProgress(f"reading {arguments.input}")
     try:
         runs = read_nasbench(
             arguments.input,
