@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from nprep.kernels.numeric.crc32c import masked_crc32c
-from nprep.table.schema import BUDGETS
+from nprep.spaces.nb101.facts import BUDGETS
 from nprep.table.sources._runs import empty_values
 from tests import tfrecord_writer as writer
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from nprep import _console
 from nprep.kernels.numeric.lookup import KeyIndex
 from nprep.spaces.nb101.cells import CellBatch
+from nprep.spaces.nb101.facts import BUDGETS
 from nprep.table._progress import ByteProgress
-from nprep.table.schema import BUDGETS
 from nprep.table.sources._runs import STAGES, VALUES, load_space
 from nprep.table.sources.nasbench import read_nasbench
 from nprep.table.table import Table

@@ -26,8 +26,8 @@ from nprep.nasbench._store import METRICS, Store, open_store
 from nprep.nasbench.lib import config
 from nprep.nasbench.lib.model_spec import OPERATIONS, ModelSpec, pack_cell
 from nprep.spaces.nb101.cells import parse_hash
+from nprep.spaces.nb101.facts import BUDGETS
 from nprep.table._hashes import find_hashes, first_rows
-from nprep.table.schema import BUDGETS
 
 __all__ = ["ModelSpec", "NASBench", "OutOfDomainError"]
 

@@ -12,8 +12,9 @@ from nprep.errors import TableError
 from nprep.model.completion import Completion, cell_seeds
 from nprep.model.draws import IMAGES
 from nprep.spaces.nb101.cells import cell_keys
+from nprep.spaces.nb101.facts import REPEATS
 from nprep.spaces.nb101.features import structure_features
-from nprep.table.schema import REPEATS, Provenance
+from nprep.table.schema import Provenance
 from nprep.table.sources._complete import FINAL
 from nprep.table.table import Table
 from nprep.table.view import View

@@ -32,7 +32,6 @@ from nprep.runs.folder import (
 from nprep.runs.settings import (
     ReplaySettings,
     ViewSource,
-    train_samples_of,
     view_digest,
 )
 from nprep.runs.shard import Shard
@@ -105,7 +104,7 @@ class Prepared:
         """The trials of this replay that lie in a folder."""
         horizons = {name: self.settings.horizon(each) for name, each in self.methods.items()}
         shape = self.view.validation.shape
-        return trials.StoredTrials(folder, self.content["run"], horizons, shape)
+        return trials.StoredTrials(folder, self.content["run"], horizons, shape, self.view.budgets)
 
 
 def prepare(settings: ReplaySettings, source: ViewSource, shard: Shard | None = None) -> Prepared:
@@ -125,7 +124,7 @@ def prepare(settings: ReplaySettings, source: ViewSource, shard: Shard | None = 
         **({} if shard is None else {"shard": shard.to_json()}),
         "methods": {
             name: {
-                "train_samples": train_samples_of(method),
+                "train_samples": method.train_samples,
                 "horizon": settings.horizon(method),
             }
             for name, method in methods.items()
@@ -264,7 +263,7 @@ def _final_accuracies(prepared: Prepared, folder: Path, block: Block) -> list[fl
         return []
     horizon = settings.horizon(method)
     curves = curves_of(
-        block.method, train_samples_of(method), horizon, results, view, settings.protocol
+        block.method, method.train_samples, horizon, results, view, settings.protocol
     )
     return [float(value) for value in curves.test[:, -1]]
 

@@ -90,7 +90,9 @@ def compute_block(view: View, method: Method, block: Block, settings: ReplaySett
             f"method {block.method!r} returned {len(traces)} traces for {len(seeds)} trials or an "
             "empty one: each trial must ask for at least one cell."
         )
-    return Results.of_traces([within_limits(trace, settings.protocol) for trace in traces])
+    return Results.of_traces(
+        [within_limits(trace, settings.protocol) for trace in traces], view.full_epochs
+    )
 
 
 def name_of(block: Block) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nprep.runs.folder import Results
 from nprep.search.rules import ReplayProtocol
-from nprep.table.view import FULL_EPOCHS, View
+from nprep.table.view import View
 
 KEY_SAMPLES = (50, 100, 150, 172, 219, 300, 403, 500, 1000, 2000, 5000, 10_000)
 
@@ -49,10 +49,11 @@ class Curves:
             reports it. Not monotone.
         seconds: (T, L) float64; total training time.
         queries: (T, L) int32; the number of trainings charged, or None where it is the number of
-            samples. A training of fewer than 108 epochs is less than a sample.
-        epochs: (T, L) int32; their epochs, or None where it is 108 times the samples.
+            samples. A training shorter than in full is less than a sample.
+        epochs: (T, L) int32; their epochs, or None where it is ``full_epochs`` times the samples.
         axis: (L,) float64, ascending; the times in seconds that the columns stand for, or None
             where they stand for numbers of samples.
+        full_epochs: Epochs of a sample, which is a training in full; 0 where nobody asks.
     """
 
     method: str
@@ -64,6 +65,7 @@ class Curves:
     queries: NDArray[np.int32] | None = None
     epochs: NDArray[np.int32] | None = None
     axis: NDArray[np.float64] | None = None
+    full_epochs: int = 0
 
     def column(self, cost: float) -> int:
         """The index of the state after so many samples, or seconds; the last of those beyond."""
@@ -123,14 +125,14 @@ def curves_of(
     queries = epochs = None
     if results.epochs is not None:
         spent = np.cumsum(np.where(charged, results.epochs, 0), axis=1, dtype=np.int32)
-        after = _after_samples(spent, results.lengths)
+        after = _after_samples(spent, results.lengths, view.full_epochs)
         best, test, seconds, epochs = (
             np.take_along_axis(array, after, axis=1) for array in (best, test, seconds, spent)
         )
         queries = after + np.int32(1)
     elif results.lengths.min() < values.shape[1]:
         queries = np.minimum(steps[None, :] + np.int32(1), results.lengths[:, None])
-        epochs = np.int32(FULL_EPOCHS) * queries
+        epochs = np.int32(view.full_epochs) * queries
     return Curves(
         method,
         train_samples,
@@ -140,6 +142,7 @@ def curves_of(
         seconds,
         queries,
         epochs,
+        full_epochs=view.full_epochs,
     )
 
 
@@ -176,18 +179,21 @@ def tested(
     return view.test[positions]
 
 
-def _after_samples(spent: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.int32]:
+def _after_samples(
+    spent: NDArray[np.int32], lengths: NDArray[np.int32], full_epochs: int
+) -> NDArray[np.int32]:
     """The number of the last training that ends within each number of samples.
 
     Args:
         spent: (T, S) epochs after each training.
         lengths: (T,) number of trainings.
+        full_epochs: Length of a training in full, which is a sample.
 
     Returns:
         (T, L) int32, from 0; L is the number of samples, rounded up, of the longest trial.
     """
-    samples = -(-int(spent[:, -1].max()) // FULL_EPOCHS)
-    limits = FULL_EPOCHS * np.arange(1, samples + 1)
+    samples = -(-int(spent[:, -1].max()) // full_epochs)
+    limits = full_epochs * np.arange(1, samples + 1)
     after = np.empty((len(spent), samples), np.int32)
     for row, epochs, length in zip(after, spent, lengths, strict=True):
         row[:] = np.searchsorted(epochs[:length], limits, side="right") - 1
@@ -230,7 +236,7 @@ def curve_row(curves: Curves, samples: int) -> dict[str, float | int | str]:
         "samples": samples,
         "trials": len(curves.test),
         "seconds_mean": float(curves.seconds[:, column].mean()),
-        "epochs_mean": float(FULL_EPOCHS * (column + 1)),
+        "epochs_mean": float(curves.full_epochs * (column + 1)),
         "queries_mean": float(column + 1),
     }
     if curves.epochs is not None and curves.queries is not None:

@@ -61,7 +61,7 @@ def derive_outputs(folder: Path, view: View) -> Outputs:
         raise RunFolderError(
             f"{folder / SETTINGS} is damaged or of another version of nprep ({error!r})."
         ) from error
-    stored = StoredTrials(folder, content["run"], horizons, view.validation.shape)
+    stored = StoredTrials(folder, content["run"], horizons, view.validation.shape, view.budgets)
     curves, timelines = [], []
     for name, method in methods.items():
         results = stored.results(name)

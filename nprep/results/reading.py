@@ -163,7 +163,7 @@ class Run:
     def trials(self, view: View) -> StoredTrials:
         """The trials in the run's folder."""
         horizons = {name: int(each["horizon"]) for name, each in self.summary["methods"].items()}
-        return StoredTrials(self.folder, self.run, horizons, view.validation.shape)
+        return StoredTrials(self.folder, self.run, horizons, view.validation.shape, view.budgets)
 
     def curves(self, method: str, view: View) -> Curves:
         """The curves of all trials of a method.

@@ -34,7 +34,8 @@ class StoredTrials:
         folder: The folder.
         run: What lies under "run" in ``settings.json``.
         horizons: Largest number of samples of a trial, by method.
-        shape: (M, R): the view's numbers of cells and of repeats.
+        shape: (M, R): the view's numbers of architectures and of repeats.
+        budgets: The view's lengths of training in epochs, the last in full.
         digest: :func:`~nprep.runs.folder.run_digest` of the run.
     """
 
@@ -42,6 +43,7 @@ class StoredTrials:
     run: dict[str, Any]
     horizons: dict[str, int]
     shape: tuple[int, int]
+    budgets: tuple[int, ...]
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,7 +61,14 @@ class StoredTrials:
         Raises:
             ValueError: If they are missing, damaged or those of another run.
         """
-        return read_block(self.folder, block, self.horizons[block.method], self.shape, self.digest)
+        return read_block(
+            self.folder,
+            block,
+            self.horizons[block.method],
+            self.shape,
+            self.digest,
+            self.budgets,
+        )
 
     def lacking(self, blocks: Iterable[Block]) -> dict[Block, ValueError]:
         """Those of some blocks that cannot be read, each with the reason."""
@@ -78,7 +87,9 @@ class StoredTrials:
             RunFolderError: If a block of trials is missing or damaged.
         """
         try:
-            return Results.stack([self.read(block) for block in self.blocks(method)])
+            return Results.stack(
+                [self.read(block) for block in self.blocks(method)], self.budgets[-1]
+            )
         except ValueError as error:
             raise RunFolderError(
                 f"{error}: python -m nprep.replay with --resume runs those trials again."

@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 from nprep import _files
 from nprep.errors import RunFolderError
 from nprep.search.trace import Trace
-from nprep.table.schema import BUDGETS
-from nprep.table.view import FULL_EPOCHS
 
 SETTINGS = "settings.json"
 SUMS = "SHA256SUMS"
@@ -77,7 +75,7 @@ class Results:
         positions: (T, S) int32; shorter trials repeat their last query.
         repeats: (T, S) uint8.
         lengths: (T,) int32; the number of queries charged.
-        epochs: (T, S) uint8; the lengths of the runs, or None if all were trained in full.
+        epochs: (T, S) uint16; the lengths of the runs, or None if all were trained in full.
         rounds: (T, Q) int32; where the rounds of :class:`~nprep.search.trace.Trace` begin, filled
             up with the trial's length; None if each query was a round of its own.
     """
@@ -85,16 +83,24 @@ class Results:
     positions: NDArray[np.int32]
     repeats: NDArray[np.uint8]
     lengths: NDArray[np.int32]
-    epochs: NDArray[np.uint8] | None = None
+    epochs: NDArray[np.uint16] | None = None
     rounds: NDArray[np.int32] | None = None
 
     @staticmethod
-    def of_traces(traces: list[Trace]) -> Results:
-        """Stacks traces, each of at least one query."""
+    def of_traces(traces: list[Trace], full_epochs: int | None = None) -> Results:
+        """Stacks traces, each of at least one query.
+
+        Args:
+            traces: One for each trial.
+            full_epochs: Length of a training in full; may be None where no training was shorter.
+        """
         lengths = np.array([len(trace) for trace in traces], np.int32)
         positions = np.empty((len(traces), lengths.max()), np.int32)
         repeats = np.empty(positions.shape, np.uint8)
-        epochs = np.full(positions.shape, FULL_EPOCHS, np.uint8)
+        lengths_known = [trace.epochs is not None for trace in traces]
+        if full_epochs is None and any(lengths_known) and not all(lengths_known):
+            raise ValueError("some traces have short trainings: say how long one in full is")
+        epochs = np.full(positions.shape, full_epochs or 0, np.uint16)
         for i, trace in enumerate(traces):
             positions[i, : lengths[i]] = trace.positions
             repeats[i, : lengths[i]] = trace.repeats
@@ -107,21 +113,29 @@ class Results:
             positions,
             repeats,
             lengths,
-            epochs if any(trace.epochs is not None for trace in traces) else None,
+            epochs if any(lengths_known) else None,
             _stack_rounds([trace.rounds for trace in traces], lengths),
         )
 
     @staticmethod
-    def stack(parts: list[Results]) -> Results:
-        """Joins blocks in order."""
+    def stack(parts: list[Results], full_epochs: int | None = None) -> Results:
+        """Joins blocks in order.
+
+        Args:
+            parts: The blocks.
+            full_epochs: Length of a training in full; may be None where no training was shorter.
+        """
         width = max(part.positions.shape[1] for part in parts)
 
         def widen(array: NDArray[Any]) -> NDArray[Any]:
             return np.pad(array, ((0, 0), (0, width - array.shape[1])), mode="edge")
 
         epochs = None
-        if any(part.epochs is not None for part in parts):
-            full = [np.full(part.positions.shape, FULL_EPOCHS, np.uint8) for part in parts]
+        lengths_known = [part.epochs is not None for part in parts]
+        if full_epochs is None and any(lengths_known) and not all(lengths_known):
+            raise ValueError("some blocks have short trainings: say how long one in full is")
+        if any(lengths_known):
+            full = [np.full(part.positions.shape, full_epochs or 0, np.uint16) for part in parts]
             epochs = np.concatenate(
                 [
                     widen(all_full if part.epochs is None else part.epochs)
@@ -198,6 +212,7 @@ def read_block(
     horizon: int,
     view_shape: tuple[int, int],
     run: str | None = None,
+    budgets: tuple[int, ...] | None = None,
 ) -> Results:
     """Reads the results of a block.
 
@@ -207,6 +222,7 @@ def read_block(
         horizon: The largest number of samples of a trial.
         view_shape: (M, R); what positions and repeats must fit into.
         run: :func:`run_digest` of the run that they must be of; None: of any.
+        budgets: Lengths of training in epochs that there are, the last in full; None: any.
 
     Raises:
         ValueError: If the file is missing, damaged or not what the block would give.
@@ -241,7 +257,7 @@ def read_block(
         and positions.min() >= 0
         and positions.max() < view_shape[0]
         and repeats.max() < view_shape[1]
-        and _sound_epochs(results, horizon)
+        and _sound_epochs(results, horizon, budgets)
         and _sound_rounds(results)
     )
     if not sound:
@@ -249,17 +265,19 @@ def read_block(
     return results
 
 
-def _sound_epochs(results: Results, horizon: int) -> bool:
+def _sound_epochs(results: Results, horizon: int, budgets: tuple[int, ...] | None) -> bool:
     """Whether lengths of runs are those of a table and fit into a trial of ``horizon`` samples."""
     shape = results.positions.shape
     if results.epochs is None:
         return shape[1] <= horizon
-    if results.epochs.dtype != np.uint8 or results.epochs.shape != shape:
+    if results.epochs.dtype != np.uint16 or results.epochs.shape != shape:
         return False
-    known = bool(np.isin(results.epochs, BUDGETS).all())
+    if budgets is None:
+        return True
+    known = bool(np.isin(results.epochs, budgets).all())
     charged = np.arange(shape[1]) < results.lengths[:, None]
     totals = np.where(charged, results.epochs, 0).sum(axis=1, dtype=np.int64)
-    return known and bool(totals.max() <= FULL_EPOCHS * horizon)
+    return known and bool(totals.max() <= budgets[-1] * horizon)
 
 
 def _sound_rounds(results: Results) -> bool:

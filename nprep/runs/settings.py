@@ -18,7 +18,7 @@ from nprep.runs.protocols import differences, protocol_named, with_rules
 from nprep.search.method import Method
 from nprep.search.registry import make_method
 from nprep.search.rules import ReplayProtocol
-from nprep.table.view import FULL_EPOCHS, View
+from nprep.table.view import View
 
 MAX_TRIALS = 1_000_000
 MAX_SAMPLES = 10_000_000
@@ -133,7 +133,7 @@ class ReplaySettings:
 
         It is N + K for predictors, else the budget, or as much of it as the method takes.
         """
-        train_samples = train_samples_of(method)
+        train_samples = method.train_samples
         if train_samples:
             return train_samples + self.top_k
         return min(self.samples, self.samples if method.max_samples is None else method.max_samples)
@@ -146,12 +146,12 @@ class ReplaySettings:
         """
         for name, method in self.make_methods().items():
             horizon = self.horizon(method)
-            if train_samples_of(method) and horizon > len(view):
+            if method.train_samples and horizon > len(view):
                 raise SettingsError(
                     f"method {name!r} needs {horizon} cells (train-samples + top-k) and view "
                     f"{view.name!r} has {len(view)}: lower --train-samples or --top-k."
                 )
-            lacking = sorted(set(budgets_of(method)) - set(view.budgets))
+            lacking = sorted(set(method.budgets) - set(view.budgets))
             if lacking:
                 raise SettingsError(
                     f"method {name!r} trains for {', '.join(map(str, lacking))} epochs and view "
@@ -220,16 +220,6 @@ def is_timed(view: View) -> bool:
     runs = [(view.validation, view.training_seconds)]
     runs += [(lower.validation, lower.training_seconds) for lower in view.lower.values()]
     return not any(np.isnan(seconds[~np.isnan(validation)]).any() for validation, seconds in runs)
-
-
-def budgets_of(method: Method) -> tuple[int, ...]:
-    """The lengths of training in epochs that a method asks for."""
-    return method.budgets or (FULL_EPOCHS,)
-
-
-def train_samples_of(method: Method) -> int:
-    """The number N of a predictor's training cells; 0 for a sequential method."""
-    return method.train_samples
 
 
 class ViewSource(Protocol):

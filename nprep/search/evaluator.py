@@ -11,7 +11,7 @@ from nprep.kernels.search.noise import draw_repeats
 from nprep.search.pool import Pool
 from nprep.search.rules import MAX_QUERIES_PER_SAMPLE, ReplayProtocol, noise_seed_of
 from nprep.search.trace import Trace, trace_of
-from nprep.table.view import FULL_EPOCHS, View
+from nprep.table.view import View
 
 
 class Evaluator(Protocol):
@@ -82,14 +82,14 @@ def evaluator_of(
 class TableEvaluator:
     """Answers the queries of one trial from a table and records what is charged.
 
-    A query may train for fewer than 108 epochs where the view knows what comes of it::
+    A query may train for fewer epochs than in full where the view knows what comes of it::
 
         values = evaluator.query(positions, budget=12)
 
-    It is charged 12 / 108 of a sample, 12 epochs and the training time of that run. Each call is a
-    round: its cells could have been trained side by side, so a method asks for as many at once as
-    it can. A method that asks for shorter trainings says which, so that a view that lacks them is
-    refused before anything runs: ``budgets = (4, 12, 36, 108)`` as an attribute of its class.
+    Where 108 epochs are a training in full, it is charged 12 / 108 of a sample, 12 epochs and the
+    training time of that run. A method that asks for shorter trainings says which, so that a view
+    that lacks them is refused before anything runs: ``budgets = (4, 12, 36, 108)`` as an attribute
+    of its class.
     """
 
     def __init__(
@@ -100,17 +100,18 @@ class TableEvaluator:
         Args:
             view: The cells.
             seed: The trial's seed.
-            samples: How many queries of 108 epochs may be charged, or shorter ones that have as
-                many epochs in all.
+            samples: How many trainings in full may be charged, or shorter ones that have as many
+                epochs in all.
             protocol: The rules.
         """
         self._view = view
+        self._full = view.full_epochs
         self._noise_seed = noise_seed_of(seed)
         self._samples = samples
         self._protocol = protocol
         self._positions: list[NDArray[np.int32]] = []
         self._repeats: list[NDArray[np.uint8]] = []
-        self._epochs: list[NDArray[np.uint8]] = []
+        self._epochs: list[NDArray[np.uint16]] = []
         self._rounds: list[int] = []
         # By length of training: the cells that were so trained, where they are free then.
         self._seen: dict[int, NDArray[np.bool_]] = {}
@@ -128,15 +129,15 @@ class TableEvaluator:
         limit = self._protocol.seconds
         return (
             self._over
-            or self.epochs >= FULL_EPOCHS * self._samples
+            or self.epochs >= self._full * self._samples
             or (limit is not None and self.seconds >= limit)
             or self.queries >= MAX_QUERIES_PER_SAMPLE * self._samples
         )
 
     @property
     def left(self) -> int:
-        """How many queries of 108 epochs can still be charged."""
-        return self._samples - -(-self.epochs // FULL_EPOCHS)
+        """How many trainings in full can still be charged."""
+        return self._samples - -(-self.epochs // self._full)
 
     def query(
         self, positions: NDArray[np.int32], budget: int | None = None, final: bool = False
@@ -157,15 +158,15 @@ class TableEvaluator:
             IndexError: If a position is outside the view.
             SettingsError: If the view has no runs of that length.
         """
-        budget = FULL_EPOCHS if budget is None else budget
+        budget = self._full if budget is None else budget
         positions = np.atleast_1d(np.asarray(positions, np.int32))
         if len(positions) and (positions.min() < 0 or positions.max() >= len(self._view)):
             raise IndexError(f"a cell was asked for outside positions 0 to {len(self._view) - 1}")
         allowed = MAX_QUERIES_PER_SAMPLE * self._samples - self.queries
         wanted = len(positions)
         positions = positions[:allowed]
-        if budget == FULL_EPOCHS:
-            epochs = np.full(len(positions), FULL_EPOCHS, np.uint8)
+        if budget == self._full:
+            epochs = np.full(len(positions), self._full, np.uint16)
             validation, seconds = self._view.validation, self._view.training_seconds
         else:
             fidelity = self._view.at(budget)
@@ -177,11 +178,11 @@ class TableEvaluator:
         else:
             # Trainings of different lengths are different runs.
             counters = positions + (
-                np.where(epochs == FULL_EPOCHS, 0, epochs).astype(np.int64) << 32
+                np.where(epochs == self._full, 0, epochs).astype(np.int64) << 32
             )
         repeats = draw_repeats(validation, self._noise_seed, positions, counters)
         costs = np.where(new, epochs, 0).astype(np.int64)
-        fits = self.epochs + np.cumsum(costs) <= FULL_EPOCHS * self._samples
+        fits = self.epochs + np.cumsum(costs) <= self._full * self._samples
         limit = self._protocol.seconds
         times = np.where(new, seconds[positions, repeats], np.float32(0)).astype(np.float64)
         if limit is not None:
@@ -219,6 +220,6 @@ class TableEvaluator:
         none = np.zeros(0, np.int32)
         positions = np.concatenate([none, *self._positions])
         repeats = np.concatenate([none.astype(np.uint8), *self._repeats])
-        epochs = np.concatenate([none.astype(np.uint8), *self._epochs])
-        short = bool((epochs != FULL_EPOCHS).any())
+        epochs = np.concatenate([none.astype(np.uint16), *self._epochs])
+        short = bool((epochs != self._full).any())
         return trace_of(self._view, positions, repeats, epochs if short else None, self._rounds)

@@ -33,6 +33,10 @@ class Pool(Protocol):
         """Lengths of training that can be asked for, in epochs, ascending; the last is in full."""
 
     @property
+    def parallel(self) -> int:
+        """How many trainings run side by side, so that a method may as well ask for as many."""
+
+    @property
     def closed(self) -> bool:
         """Whether it holds all its architectures from the start, so that ``len`` never changes."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.search.rules import ReplayProtocol
-from nprep.table.view import FULL_EPOCHS, View
+from nprep.table.view import View
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Trace:
         repeats: (S,) uint8; the training run that each query saw.
         validation: (S,) float32 in [0, 1]; as seen.
         seconds: (S,) float32; training time of that run.
-        epochs: (S,) uint8; length of that run. None makes it 108 of each.
+        epochs: (S,) uint16; length of that run. None: each was trained in full.
         rounds: (Q,) int32, ascending from 0; where the rounds begin. The queries of a round wait
             for all rounds before and for nothing else, so that they can be trained in parallel.
             None makes each query a round of its own.
@@ -31,7 +31,7 @@ class Trace:
     repeats: NDArray[np.uint8]
     validation: NDArray[np.float32]
     seconds: NDArray[np.float32]
-    epochs: NDArray[np.uint8] | None = None
+    epochs: NDArray[np.uint16] | None = None
     rounds: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ def trace_of(
     validation = view.validation[positions, repeats]
     seconds = view.training_seconds[positions, repeats]
     if epochs is not None:
-        for budget in set(np.unique(epochs).tolist()) - {FULL_EPOCHS}:
+        for budget in set(np.unique(epochs).tolist()) - {view.full_epochs}:
             short = epochs == budget
             fidelity = view.at(budget)
             validation[short] = fidelity.validation[positions[short], repeats[short]]
@@ -68,7 +68,7 @@ def trace_of(
         np.ascontiguousarray(repeats, np.uint8),
         validation,
         seconds,
-        None if epochs is None else np.ascontiguousarray(epochs, np.uint8),
+        None if epochs is None else np.ascontiguousarray(epochs, np.uint16),
         None if rounds is None else np.array(rounds, np.int32),
     )
 

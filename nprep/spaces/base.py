@@ -9,7 +9,8 @@ derives from :class:`nprep.spaces.choices.ChoiceSpace`, which implements nearly 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,23 @@ class Batch(Protocol):
 
     def take(self, positions: NDArray[np.integer], /) -> Batch:
         """Those at (M,) positions, in that order, with repetitions."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array by which a table file stores architectures, one row each.
+
+    Attributes:
+        dtype: Type of its values.
+        shape: Of one row; () for a number.
+        axes: Names of all axes, "row" first.
+        meaning: One line for whoever reads the file.
+    """
+
+    dtype: type[np.generic]
+    shape: tuple[int, ...]
+    axes: str
+    meaning: str
 
 
 class Space(abc.ABC):
@@ -150,6 +168,51 @@ class Space(abc.ABC):
     def columns(self, batch: Any) -> Mapping[str, NDArray[Any]]:
         """Numbers that follow from the architecture alone, (N,) each, for exports and filters."""
         return {}
+
+    # How a table file stores architectures; spaces with arrays of their own override all of it.
+
+    @property
+    def stored(self) -> Mapping[str, Stored]:
+        """The arrays that :meth:`to_arrays` gives, by name."""
+        meaning = "codes of the architectures, see the space's to_codes"
+        return {"codes": Stored(np.uint8, (self.code_width,), "row, place", meaning)}
+
+    @property
+    def facts(self) -> Mapping[str, Stored]:
+        """What a table of this space holds of each architecture beside it, whoever measured it."""
+        return {}
+
+    def to_arrays(self, batch: Any) -> dict[str, NDArray[Any]]:
+        """The arrays of a batch, as :attr:`stored` describes them."""
+        return {"codes": self.to_codes(batch)}
+
+    def from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> Any:
+        """The batch of such arrays, without a copy where that can be.
+
+        Raises:
+            InvalidSpecError: If they are none that :meth:`to_arrays` gives.
+        """
+        return self.from_codes(arrays["codes"])
+
+    def problems(self, batch: Any, facts: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+        """What is wrong with a table's architectures and facts, one sentence each."""
+        return iter(())
+
+    def summary(self, batch: Any) -> dict[str, object]:
+        """What a person wants to know of a whole table's architectures."""
+        return {}
+
+    def export(self, batch: Any, facts: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Columns that tell architectures in exports: arrays of (N,) or (N, W)."""
+        texts = np.array([text.encode() for text in self.format(batch)], dtype=np.bytes_)
+        return {"architecture": texts, **facts, **self.columns(batch)}
+
+    def export_texts(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        """The columns of :meth:`export` for files that hold texts: lists or arrays of (N,)."""
+        return {
+            name: column.astype(np.str_) if column.dtype.kind == "S" else column
+            for name, column in columns.items()
+        }
 
     def __repr__(self) -> str:
         """The space's name."""

@@ -14,28 +14,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.errors import TableError
-from nprep.kernels.nb101.cells import MAX_VERTICES
+from nprep.errors import InvalidSpecError, SettingsError, TableError
+from nprep.spaces.base import Space, Stored
+from nprep.spaces.registry import get_space
 from nprep.table._seal import BrokenSealError, Piece, contiguous_datasets, read_seal
-from nprep.table.schema import BUDGETS, FORMAT, METRICS, REPEATS, SCHEMA_VERSION, STAGES, Metric
+from nprep.table.schema import FORMAT, METRICS, READABLE_VERSIONS, SCHEMA_VERSION, STAGES, Metric
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _REBUILD = "build it again with python -m nprep.table build"
 
-# Dtype and trailing shape of the arrays of cells and of the index.
-_CELLS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
-    "adjacency_bits": (np.uint32, ()),
-    "operations": (np.uint8, (7,)),
-    "num_vertices": (np.uint8, ()),
-    "module_hash": (np.uint8, (16,)),
-    "key": (np.uint64, ()),
-    "trainable_parameters": (np.int32, ()),
-}
 _INDEX: dict[str, type[np.generic]] = {"slot_keys": np.uint64, "slot_rows": np.int32}
-
-# Codes of operations: 3x3, 1x1, pooling, input, output; and 255 for none.
-_LAST_OPERATION = 4
-_PAIRS = MAX_VERTICES * (MAX_VERTICES - 1) // 2
 
 
 class SealedArrays(Mapping[str, NDArray[Any]]):
@@ -134,6 +122,10 @@ class MappedFile:
 
     Attributes:
         attributes: Of the file.
+        space: The space that its architectures are of.
+        budgets: Lengths of the B trainings in epochs, ascending.
+        repeats: The number R of training runs of each length.
+        cells: The architectures, a batch of the space.
         sources: Attributes of each source.
         arrays: Path inside the file to the mapped array. Pages are shared between processes;
             writing to an array changes this process's copy alone, never the file.
@@ -141,6 +133,10 @@ class MappedFile:
     """
 
     attributes: dict[str, Any]
+    space: Space
+    budgets: tuple[int, ...]
+    repeats: int
+    cells: Any
     sources: dict[str, dict[str, Any]]
     arrays: SealedArrays
     digests: dict[str, str]
@@ -201,10 +197,10 @@ def _check_attributes(path: Path, attributes: dict[str, Any]) -> None:
             f"{path} is an HDF5 file but no nprep table; {_REBUILD} (other formats are sources)."
         )
     version = attributes.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
         raise TableError(
-            f"{path} has schema version {version}, and this nprep reads version {SCHEMA_VERSION}: "
-            f"{_REBUILD}."
+            f"{path} has schema version {version}, and this nprep reads versions 1 to "
+            f"{SCHEMA_VERSION}: {_REBUILD}."
         )
     for name in ("rows", "views", "source", "builder", "space"):
         if name not in attributes:
@@ -214,6 +210,18 @@ def _check_attributes(path: Path, attributes: dict[str, Any]) -> None:
             raise TableError(
                 f"{path} is damaged: its attribute {name} is {attributes[name]!r}; {_REBUILD}."
             )
+    budgets, repeats = attributes.get("budgets"), attributes.get("repeats")
+    if not (
+        isinstance(budgets, list)
+        and budgets
+        and all(isinstance(budget, int) and 1 <= budget < 1 << 16 for budget in budgets)
+        and budgets == sorted({*budgets})
+        and isinstance(repeats, int)
+        and 1 <= repeats < 1 << 8
+    ):
+        raise TableError(
+            f"{path} is damaged: its budgets are {budgets} and its repeats {repeats}; {_REBUILD}."
+        )
     try:
         views = json.loads(attributes["views"])
     except (ValueError, RecursionError):
@@ -222,14 +230,29 @@ def _check_attributes(path: Path, attributes: dict[str, Any]) -> None:
         raise TableError(f"{path} is damaged: its attribute views is no list of them; {_REBUILD}.")
 
 
-def _check_arrays(path: Path, attributes: dict[str, Any], sealed: SealedArrays) -> None:
+def _space_of(path: Path, attributes: dict[str, Any]) -> Space:
+    """The space of a file's architectures.
+
+    Raises:
+        TableError: If this installation has none of that name.
+    """
+    try:
+        return get_space(str(attributes.get("search_space", "nb101")))
+    except SettingsError as error:
+        raise TableError(f"{path} can't be read: {error}") from error
+
+
+def _check_arrays(
+    path: Path, attributes: dict[str, Any], space: Space, sealed: SealedArrays
+) -> None:
     rows = attributes["rows"]
     # Types and shapes are known from metadata, which have been compared with their checksum.
     arrays = sealed.unchecked
-    for name, (dtype, rest) in _CELLS.items():
+    wanted = {**space.stored, **space.facts, "key": Stored(np.uint64, (), "row", "")}
+    for name, what in wanted.items():
         if f"cells/{name}" not in arrays:
             raise TableError(f"{path} is damaged: it lacks the dataset cells/{name}; {_REBUILD}.")
-        _expect(path, f"cells/{name}", arrays[f"cells/{name}"], dtype, (rows, *rest))
+        _expect(path, f"cells/{name}", arrays[f"cells/{name}"], what.dtype, (rows, *what.shape))
     # A dataset may also be a scalar, which has no length.
     slots = int(np.size(arrays.get("index/slot_keys", ())))
     for name, dtype in _INDEX.items():
@@ -240,8 +263,8 @@ def _check_arrays(path: Path, attributes: dict[str, Any], sealed: SealedArrays) 
     if slots <= rows or slots & (slots - 1):
         raise TableError(f"{path} is damaged: its index has {slots} slots; {_REBUILD}.")
     for kind, shape in (
-        ("metrics", (rows, len(BUDGETS), REPEATS)),
-        ("means", (rows, len(BUDGETS))),
+        ("metrics", (rows, len(attributes["budgets"]), attributes["repeats"])),
+        ("means", (rows, len(attributes["budgets"]))),
     ):
         for stage in STAGES:
             for metric in METRICS:
@@ -255,28 +278,27 @@ def _check_arrays(path: Path, attributes: dict[str, Any], sealed: SealedArrays) 
                     _expect(
                         path, f"{name}_provenance", arrays[f"{name}_provenance"], np.uint8, shape
                     )
-    _check_content(path, rows, sealed)
 
 
-def _check_content(path: Path, rows: int, arrays: SealedArrays) -> None:
-    """Refuses cells and an index that would lead kernels astray, which don't look out for them."""
+def _cells_of(path: Path, rows: int, space: Space, arrays: SealedArrays) -> Any:
+    """The architectures of a file.
+
+    Raises:
+        TableError: If they or the index would lead kernels astray, which don't look out for them.
+    """
     slot_rows, slot_keys = arrays["index/slot_rows"], arrays["index/slot_keys"]
-    operations, vertices = arrays["cells/operations"], arrays["cells/num_vertices"]
+    try:
+        cells = space.from_arrays({name: arrays[f"cells/{name}"] for name in space.stored})
+    except InvalidSpecError as error:
+        raise TableError(f"{path} is damaged: {str(error).rstrip('.')}; {_REBUILD}.") from error
     if rows and not (
         # Else the search for an absent key would go round for ever.
-        (slot_keys == 0).any()
-        and slot_rows.min() >= -1
-        and slot_rows.max() < rows
-        # With 255, which is no vertex, going round to 0.
-        and (operations + np.uint8(1)).max() <= _LAST_OPERATION + 1
-        and vertices.min() >= 2
-        and vertices.max() <= MAX_VERTICES
-        and arrays["cells/adjacency_bits"].max() < 1 << _PAIRS
+        (slot_keys == 0).any() and slot_rows.min() >= -1 and slot_rows.max() < rows
     ):
         raise TableError(
-            f"{path} is damaged: its cells or its index are none that could have been written; "
-            f"{_REBUILD}."
+            f"{path} is damaged: its index is none that could have been written; {_REBUILD}."
         )
+    return cells
 
 
 def map_file(path: Path) -> MappedFile:
@@ -329,5 +351,16 @@ def map_file(path: Path) -> MappedFile:
             f"again or {_REBUILD}."
         ) from error
     sealed = SealedArrays(path, arrays, pieces)
-    _check_arrays(path, attributes, sealed)
-    return MappedFile(attributes, sources, sealed, digests)
+    space = _space_of(path, attributes)
+    _check_arrays(path, attributes, space, sealed)
+    cells = _cells_of(path, attributes["rows"], space, sealed)
+    return MappedFile(
+        attributes,
+        space,
+        tuple(attributes["budgets"]),
+        attributes["repeats"],
+        cells,
+        sources,
+        sealed,
+        digests,
+    )

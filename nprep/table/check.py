@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels.nb101.cells import VALID
-from nprep.spaces.nb101.cells import cell_keys, module_hashes, prune_cells, trainable_parameters
-from nprep.table.schema import (
-    BUDGETS,
-    CELLS_BY_VERTICES,
-    REPEATS,
-    SPACE_SIZE,
-    Metric,
-    Provenance,
-)
+from nprep.table.schema import Metric, Provenance
 from nprep.table.table import Table
 from nprep.table.writer import digest
 
@@ -36,57 +25,22 @@ def _first(wrong: NDArray[np.bool_]) -> int | None:
     return int(rows.argmax()) if rows.any() else None
 
 
-def _show(value: Any) -> str:
-    return value.tobytes().hex() if isinstance(value, np.ndarray) else str(value)
-
-
 def _cell_mismatches(table: Table) -> Iterator[str]:
-    codes, pruned = prune_cells(table.cells)
-    changed = (pruned.num_vertices != table.cells.num_vertices) | (codes != VALID)
-    row = _first(changed)
-    if row is not None:
-        # What is computed below holds for valid, pruned cells alone.
-        yield f"row {row}: its cell is not a valid, pruned cell of the space"
+    problem = None
+    for problem in table.space.problems(table.cells, table.facts):
+        yield problem
+    if problem is not None:
+        # Keys can only be computed for what is an architecture.
         return
-    for name, stored, computed in (
-        (
-            "module hash",
-            table.module_hash,
-            module_hashes(table.cells, os.cpu_count() or 1),
-        ),
-        ("key", table.key, cell_keys(table.cells)),
-        (
-            "number of trainable parameters",
-            table.trainable_parameters,
-            trainable_parameters(table.cells),
-        ),
-    ):
-        row = _first(stored != computed)
-        if row is not None:
-            yield (
-                f"row {row}: its {name} is {_show(stored[row])}, recomputed: {_show(computed[row])}"
-            )
-    words = table.module_hash.view(">u8").astype(np.uint64)
-    ascending = (words[1:, 0] > words[:-1, 0]) | (
-        (words[1:, 0] == words[:-1, 0]) & (words[1:, 1] > words[:-1, 1])
-    )
-    row = _first(~ascending)
+    keys = table.space.keys(table.cells)
+    row = _first(table.key != keys)
     if row is not None:
-        yield f"row {row + 1}: its module hash is not above that of the row before"
+        yield f"row {row}: its key is {table.key[row]}, recomputed: {keys[row]}"
     row = _first(table.index.find(table.key) != np.arange(len(table)))
     if row is not None:
         yield f"row {row}: the index does not find its key"
-
-
-def _fact_mismatches(table: Table) -> Iterator[str]:
-    if table.attributes["space"] != "complete":
-        return
-    if len(table) != SPACE_SIZE:
-        yield f"the table has {len(table)} rows, the space {SPACE_SIZE} cells"
-    counts = np.bincount(table.cells.num_vertices, minlength=8)
-    for vertices, expected in CELLS_BY_VERTICES.items():
-        if counts[vertices] != expected:
-            yield (f"{counts[vertices]} cells have {vertices} vertices, the space has {expected}")
+    if table.attributes["space"] == "complete" and len(table) != table.space.size:
+        yield f"the table has {len(table)} rows, the space {table.space.size} architectures"
 
 
 def _metric_mismatches(name: str, metric: Metric) -> Iterator[str]:
@@ -106,12 +60,12 @@ def _metric_mismatches(name: str, metric: Metric) -> Iterator[str]:
 
 
 def _mean_mismatches(table: Table) -> Iterator[str]:
-    """A stored mean must agree with the repeats, where all three are there."""
+    """A stored mean must agree with the repeats, where all of them are there."""
     for (stage, name), mean in table.means.items():
         single = table.metrics.get((stage, name))
         if single is None:
             continue
-        for k, budget in enumerate(BUDGETS):
+        for k, budget in enumerate(table.budgets):
             # Rounding to float32 apart.
             computed = single.values[:, k].mean(axis=1, dtype=np.float64)
             with np.errstate(invalid="ignore"):
@@ -119,15 +73,14 @@ def _mean_mismatches(table: Table) -> Iterator[str]:
             row = _first(wrong)
             if row is not None:
                 yield (
-                    f"row {row}: the mean of its {REPEATS} repeats of {stage}/{name} at {budget} "
-                    f"epochs is {computed[row]:.6f}, stored: {mean.values[row, k]:.6f}"
+                    f"row {row}: the mean of its {table.repeats} repeats of {stage}/{name} at "
+                    f"{budget} epochs is {computed[row]:.6f}, stored: {mean.values[row, k]:.6f}"
                 )
 
 
 def mismatches(table: Table) -> Iterator[str]:
     """What is wrong with a table, one sentence each, the most telling first."""
     yield from _cell_mismatches(table)
-    yield from _fact_mismatches(table)
     for kind, metrics in (("metrics", table.metrics), ("means", table.means)):
         for (stage, name), metric in metrics.items():
             yield from _metric_mismatches(f"{kind}/{stage}/{name}", metric)
@@ -145,7 +98,8 @@ def command(arguments: argparse.Namespace) -> int:
         print(f"{arguments.table}: {problem}")
         return 1
     print(
-        f"{arguments.table}: {len(table):,} cells; hashes, keys, parameters, vertex counts, "
+        f"{arguments.table}: {len(table):,} architectures of {table.space.title}; "
+        f"{', '.join(name.replace('_', ' ') for name in table.space.facts) or 'codes'}, keys, "
         "ranges, provenance, means and checksums agree"
     )
     return 0

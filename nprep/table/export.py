@@ -1,6 +1,6 @@
-"""Takes a table out of its file: NumPy arrays, ``.npz``, Parquet, and cells chosen by value.
+"""Takes a table, or architectures chosen by value, out of its file: arrays, ``.npz``, Parquet.
 
-One row is one cell. Columns are ``test_accuracy_108_0`` (metric, budget, repeat), with
+One row is one architecture. Columns are ``test_accuracy_108_0`` (metric, budget, repeat), with
 ``half_way_`` before it for values from half-way, and ``test_accuracy_108_mean``; each has a second
 column whose name ends in ``_provenance``. Columns without any value are left out.
 """
@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import MissingDependencyError, SettingsError
-from nprep.spaces.nb101.cells import OPERATION_NAMES
-from nprep.table.schema import BUDGETS, METRICS, PROVENANCE_NAMES, REPEATS, STAGES, Metric
+from nprep.table.schema import METRICS, PROVENANCE_NAMES, STAGES, Metric
 from nprep.table.table import Table
 from nprep.table.writer import replaced_when_done
 
@@ -39,7 +38,7 @@ class Condition:
     """What a cell's value must be.
 
     Attributes:
-        column: A numeric column, or a metric's name for its final mean at 108 epochs.
+        column: A numeric column, or a metric's name for its final mean after a training in full.
         comparison: One of >=, <=, ==, >, <.
         value: What to compare with; a missing value fulfils no condition.
     """
@@ -74,8 +73,8 @@ def _names(table: Table) -> list[str]:
         prefix = "half_way_" if stage == "half_way" else ""
         for metric in METRICS:
             single, mean = (stage, metric) in table.metrics, (stage, metric) in table.means
-            for budget in BUDGETS:
-                for repeat in [*range(REPEATS)] if single else []:
+            for budget in table.budgets:
+                for repeat in [*range(table.repeats)] if single else []:
                     names.append(f"{prefix}{metric}_{budget}_{repeat}")
                 if single or mean:
                     names.append(f"{prefix}{metric}_{budget}_mean")
@@ -97,12 +96,13 @@ def _column(table: Table, name: str) -> NDArray[Any]:
         SettingsError: There is no such column.
     """
     if name in METRICS:
-        name = f"{name}_108_mean"
-    if name in ("num_vertices", "trainable_parameters"):
-        return table.trainable_parameters if name[0] == "t" else table.cells.num_vertices
+        name = f"{name}_{table.budgets[-1]}_mean"
+    derived = table.space.columns(table.cells)
+    if name in derived:
+        return derived[name]
     names = _names(table)
     if name not in names:
-        known = ["num_vertices", "trainable_parameters", *names]
+        known = [*derived, *names]
         raise SettingsError(
             f"{table.path} has no column {name!r}: it has {', '.join(known[:12])} and so on."
         )
@@ -138,22 +138,20 @@ def to_numpy(table: Table, conditions: Sequence[Condition] = ()) -> dict[str, ND
         conditions: Which cells; none: all.
 
     Returns:
-        "row" (M,) int32, "module_hash" (M,) of 32 bytes, "adjacency_bits" (M,) uint32,
-        "operations" (M, 7) uint8 codes, "num_vertices", "trainable_parameters", and the metric
-        columns: float32, with uint8 codes of :class:`~nprep.table.schema.Provenance`.
+        "row" (M,) int32, the columns of the space, and the metric columns: float32, with uint8
+        codes of :class:`~nprep.table.schema.Provenance`. The columns of NASBench-101 are
+        "module_hash" (M,) of 32 bytes, "adjacency_bits" (M,) uint32, "operations" (M, 7) uint8
+        codes, "num_vertices" and "trainable_parameters"; other spaces have at least
+        "architecture" (M,) bytes.
 
     Raises:
         SettingsError: A condition is about a column that the table does not have.
     """
     rows = select_rows(table, conditions)
-    text = table.module_hash[rows].tobytes().hex().encode()
+    facts = {name: values[rows] for name, values in table.facts.items()}
     columns: dict[str, NDArray[Any]] = {
         "row": rows,
-        "module_hash": np.frombuffer(text, "S32"),
-        "adjacency_bits": table.cells.adjacency_bits[rows],
-        "operations": table.cells.operations[rows],
-        "num_vertices": table.cells.num_vertices[rows],
-        "trainable_parameters": table.trainable_parameters[rows],
+        **table.space.export(table.cells.take(rows), facts),
     }
     for name in _names(table):
         metric = _values(table, name, rows)
@@ -182,9 +180,9 @@ def to_npz(table: Table, path: Path, conditions: Sequence[Condition] = ()) -> in
 def to_parquet(table: Table, path: Path, conditions: Sequence[Condition] = ()) -> int:
     """Writes a Parquet file, for pandas, polars, DuckDB and the like.
 
-    Instead of codes it has texts: "operations" is the official comma-joined list, "adjacency" the
-    official string of n x n digits, and provenances are "measured", "modelled" and so on. The
-    attributes of the table's sources are in the file's metadata.
+    Instead of codes it has texts: provenances are "measured", "modelled" and so on; of cells of
+    NASBench-101 "operations" is the official comma-joined list and "adjacency" the official string
+    of n x n digits. The attributes of the table's sources are in the file's metadata.
 
     Returns:
         The number of cells.
@@ -203,21 +201,20 @@ def to_parquet(table: Table, path: Path, conditions: Sequence[Condition] = ()) -
             "a file that ends in .npz."
         ) from error
     columns = to_numpy(table, conditions)
-    shown: dict[str, Any] = {}
-    for name, values in columns.items():
-        if name == "module_hash":
-            shown[name] = values.astype("U32")
-        elif name == "operations":
-            shown["adjacency"] = _matrix_texts(columns["adjacency_bits"], columns["num_vertices"])
-            shown[name] = _operation_texts(values)
-        elif name.endswith("_provenance"):
-            shown[name] = arrow.DictionaryArray.from_arrays(
-                values.astype(np.int8), list(PROVENANCE_NAMES)
-            )
-        elif name != "adjacency_bits":
-            # NaN marks what is missing; Parquet has a null for that.
-            mask = np.isnan(values) if values.dtype.kind == "f" else None
-            shown[name] = arrow.array(values, mask=mask)
+    metrics = [name for name in _names(table) if name in columns]
+    measured = {each for name in metrics for each in (name, f"{name}_provenance")}
+    own = {n: values for n, values in columns.items() if n != "row" and n not in measured}
+    shown: dict[str, Any] = {"row": arrow.array(columns["row"])}
+    for name, values in table.space.export_texts(own).items():
+        wide = isinstance(values, np.ndarray) and values.ndim > 1
+        shown[name] = arrow.array([*values] if wide else values)
+    for name in metrics:
+        # NaN marks what is missing; Parquet has a null for that.
+        shown[name] = arrow.array(columns[name], mask=np.isnan(columns[name]))
+        codes = columns[f"{name}_provenance"].astype(np.int8)
+        shown[f"{name}_provenance"] = arrow.DictionaryArray.from_arrays(
+            codes, list(PROVENANCE_NAMES)
+        )
     content = arrow.table(shown)
     notes = {
         f"{source}.{key}": str(value)
@@ -229,26 +226,6 @@ def to_parquet(table: Table, path: Path, conditions: Sequence[Condition] = ()) -
     with replaced_when_done(path) as temporary:
         parquet.write_table(content, temporary, row_group_size=_PARQUET_ROWS)
     return len(columns["row"])
-
-
-def _operation_texts(operations: NDArray[np.uint8]) -> list[str]:
-    names = [*OPERATION_NAMES]
-    return [",".join(names[c] for c in codes if c != 255) for codes in operations.tolist()]
-
-
-def _matrix_texts(bits: NDArray[np.uint32], sizes: NDArray[np.uint8]) -> list[str]:
-    """The official raw_adjacency of cells."""
-    shifts = np.full((7, 7), 31, np.uint32)
-    shifts[np.triu_indices(7, 1)] = np.arange(21)
-    texts = []
-    # Few matrices are shared by many labellings.
-    known: dict[tuple[int, int], str] = {}
-    for key in zip(bits.tolist(), sizes.tolist(), strict=True):
-        if key not in known:
-            edges = np.uint32(key[0]) >> shifts[: key[1], : key[1]] & np.uint32(1)
-            known[key] = "".join(map(str, edges.reshape(-1).tolist()))
-        texts.append(known[key])
-    return texts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -273,5 +250,5 @@ def command(arguments: argparse.Namespace) -> int:
     table = Table.open(arguments.table)
     write = to_parquet if output.suffix == ".parquet" else to_npz
     count = write(table, output, conditions)
-    print(f"{output}: {count:,} cells")
+    print(f"{output}: {count:,} architectures")
     return 0

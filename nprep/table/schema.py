@@ -5,34 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.spaces.nb101.cells import CellBatch
+from nprep.spaces.base import Space
 
 FORMAT = "nprep-table"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# Version 1 is version 2 of a table of NASBench-101 without its attribute search_space.
+READABLE_VERSIONS = (1, 2)
 
-BUDGETS = (4, 12, 36, 108)
-REPEATS = 3
 STAGES = ("final", "half_way")
 METRICS = ("validation_accuracy", "test_accuracy", "train_accuracy", "training_seconds")
 
-SPACE_SIZE = 423_624
-CELLS_BY_VERTICES = {2: 1, 3: 6, 4: 84, 5: 2_441, 6: 62_010, 7: 359_082}
-
 UNITS = {
-    "validation_accuracy": "share of 10,000 validation images, 0 to 1",
-    "test_accuracy": "share of 10,000 test images, 0 to 1",
+    "validation_accuracy": "share of the validation images, 0 to 1",
+    "test_accuracy": "share of the test images, 0 to 1",
     "train_accuracy": "share of the training images, 0 to 1",
     "training_seconds": "seconds of training, evaluation excluded",
 }
-
-CITATION = (
-    "Ying, Klein, Christiansen, Real, Murphy, Hutter: NAS-Bench-101: Towards Reproducible Neural "
-    "Architecture Search, ICML 2019"
-)
 
 
 class Provenance(IntEnum):
@@ -59,7 +52,7 @@ class Metric:
     """Values of one metric and where each comes from.
 
     Attributes:
-        values: float32, (N, 4, 3) [row, budget, repeat] or (N, 4) means over the repeats; NaN where
+        values: float32, (N, B, R) [row, budget, repeat] or (N, B) means over the repeats; NaN where
             missing.
         provenance: uint8 of :class:`Provenance`, the same shape; MISSING just where NaN.
     """
@@ -81,9 +74,12 @@ class Content:
 
     Attributes:
         source: Name of the source that built it.
-        cells: N pruned cells in ascending order of their module hashes.
-        module_hash: (N, 16) uint8.
-        trainable_parameters: (N,) int32.
+        space: The space of the architectures.
+        budgets: Lengths of the B trainings in epochs, ascending; the last is a training in full.
+        repeats: The number R of training runs of each length.
+        cells: N different architectures, a batch of the space; cells of NASBench-101 are pruned and
+            in ascending order of their module hashes.
+        facts: What the space's ``facts`` name, (N, ...) each.
         metrics: (stage, metric) to values of the repeats; what a source lacks is left out.
         means: (stage, metric) to means over the repeats, where only they are measured.
         views: Name to the one line that says what is measured and what is modelled in it.
@@ -92,9 +88,11 @@ class Content:
     """
 
     source: str
-    cells: CellBatch
-    module_hash: NDArray[np.uint8]
-    trainable_parameters: NDArray[np.int32]
+    space: Space
+    budgets: tuple[int, ...]
+    repeats: int
+    cells: Any
+    facts: Mapping[str, NDArray[Any]]
     metrics: Mapping[tuple[str, str], Metric]
     means: Mapping[tuple[str, str], Metric]
     views: Mapping[str, str]

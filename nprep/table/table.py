@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from nprep.errors import InvalidSpecError, MissingValueError, SettingsError, TableError
 from nprep.kernels.numeric.lookup import KeyIndex
+from nprep.spaces.base import Space
 from nprep.spaces.nb101.cells import (
     CellBatch,
     Spec,
-    cell_keys,
     cells_from_specs,
     find_rows,
     parse_hash,
@@ -26,17 +26,15 @@ from nprep.table._hashes import find_hashes, first_rows
 from nprep.table._mapping import SealedMetrics, map_file
 from nprep.table.clock import Clock
 from nprep.table.schema import (
-    BUDGETS,
     METRICS,
     PROVENANCE_NAMES,
-    REPEATS,
     UNITS,
     Metric,
     Provenance,
 )
-from nprep.table.view import FULL_EPOCHS, Fidelity, View
+from nprep.table.view import Fidelity, View
 
-Repeat = Literal[0, 1, 2, "mean", "sample"]
+Repeat = int | Literal["mean", "sample"]
 
 # A shorter training can be asked for in a view where at most this share of cells lacks it.
 _LACKING = 0.01
@@ -49,9 +47,9 @@ class Answer:
     Attributes:
         row: Of the cell.
         budget: Epochs.
-        repeat: 0 to 2, or "mean".
+        repeat: The number of the repeat, or "mean".
         half_way: Whether the values were taken half-way through the training.
-        trainable_parameters: Of the cell's network.
+        trainable_parameters: Of the network, where the table knows it; else None.
         validation_accuracy: 0 to 1; these four are None where the table has no value.
         test_accuracy: 0 to 1.
         train_accuracy: 0 to 1.
@@ -63,31 +61,12 @@ class Answer:
     budget: int
     repeat: int | str
     half_way: bool
-    trainable_parameters: int
+    trainable_parameters: int | None
     validation_accuracy: float | None
     test_accuracy: float | None
     train_accuracy: float | None
     training_seconds: float | None
     provenance: dict[str, str]
-
-
-def _budget_index(budget: int) -> int:
-    if budget not in BUDGETS:
-        raise SettingsError(
-            f"the budget of {budget} epochs is unknown: use {', '.join(map(str, BUDGETS))}."
-        )
-    return BUDGETS.index(budget)
-
-
-def _check_repeat(repeat: int | str, rng: np.random.Generator | None) -> None:
-    if isinstance(repeat, str):
-        known = repeat in ("mean", "sample")
-    else:
-        known = not isinstance(repeat, bool | np.bool_) and 0 <= repeat < REPEATS
-    if not known:
-        raise SettingsError(f"the repeat {repeat!r} is unknown: use 0, 1, 2, 'mean' or 'sample'.")
-    if repeat == "sample" and not isinstance(rng, np.random.Generator):
-        raise SettingsError("repeat='sample' needs a generator: pass rng=np.random.default_rng(0).")
 
 
 @dataclass(frozen=True)
@@ -97,11 +76,15 @@ class Table:
     Attributes:
         path: The file.
         attributes: Of the file: source, builder, and what the source added.
+        space: The space of the architectures.
+        budgets: Lengths of the B trainings in epochs, ascending; the last is a training in full.
+        repeats: The number R of training runs of each length.
         sources: Attributes of each source: file, sha256, citation.
-        cells: The N cells in ascending order of their module hashes.
+        cells: The N architectures, a batch of the space; cells of NASBench-101 are in ascending
+            order of their module hashes.
         index: From canonical keys to rows.
-        metrics: (stage, metric) to (N, 4, 3) values [row, budget, repeat] and their provenance.
-        means: (stage, metric) to (N, 4) means over the repeats, where only they are measured.
+        metrics: (stage, metric) to (N, B, R) values [row, budget, repeat] and their provenance.
+        means: (stage, metric) to (N, B) means over the repeats, where only they are measured.
         views: Name of each view to what it is.
         digests: Path inside the file to the stored checksum.
         arrays: Path inside the file to the array.
@@ -109,8 +92,11 @@ class Table:
 
     path: Path
     attributes: dict[str, Any]
+    space: Space
+    budgets: tuple[int, ...]
+    repeats: int
     sources: dict[str, dict[str, Any]]
-    cells: CellBatch
+    cells: Any
     index: KeyIndex
     metrics: Mapping[tuple[str, str], Metric]
     means: Mapping[tuple[str, str], Metric]
@@ -135,12 +121,11 @@ class Table:
         return cls(
             path=where,
             attributes=mapped.attributes,
+            space=mapped.space,
+            budgets=mapped.budgets,
+            repeats=mapped.repeats,
             sources=mapped.sources,
-            cells=CellBatch(
-                arrays["cells/adjacency_bits"],
-                arrays["cells/operations"],
-                arrays["cells/num_vertices"],
-            ),
+            cells=mapped.cells,
             index=KeyIndex(arrays["index/slot_keys"], arrays["index/slot_rows"]),
             metrics=SealedMetrics(arrays, "metrics"),
             means=SealedMetrics(arrays, "means"),
@@ -150,13 +135,30 @@ class Table:
         )
 
     def __len__(self) -> int:
-        """The number of cells N."""
+        """The number of architectures N."""
         return len(self.cells)
 
     @property
+    def facts(self) -> dict[str, NDArray[Any]]:
+        """What the space's ``facts`` name, (N, ...) each."""
+        return {name: self.arrays[f"cells/{name}"] for name in self.space.facts}
+
+    def _fact(self, name: str) -> NDArray[Any]:
+        """A fact by its name.
+
+        Raises:
+            MissingValueError: If tables of this space have none such.
+        """
+        if name not in self.space.facts:
+            raise MissingValueError(
+                f"{self.path} is a table of {self.space.title}, which has no {name}."
+            )
+        return self.arrays[f"cells/{name}"]
+
+    @property
     def module_hash(self) -> NDArray[np.uint8]:
-        """(N, 16) uint8; the official module hashes."""
-        return self.arrays["cells/module_hash"]
+        """(N, 16) uint8; the official module hashes of NASBench-101."""
+        return self._fact("module_hash")
 
     @property
     def key(self) -> NDArray[np.uint64]:
@@ -165,13 +167,20 @@ class Table:
 
     @property
     def trainable_parameters(self) -> NDArray[np.int32]:
-        """(N,) int32; of the cells' networks."""
-        return self.arrays["cells/trainable_parameters"]
+        """(N,) int32; of the architectures' networks."""
+        return self._fact("trainable_parameters")
 
     # Look-ups.
 
+    def find(self, batch: Any) -> NDArray[np.int32]:
+        """The rows of valid architectures of the space: (M,) int32, -1 if not in the table."""
+        return self.index.find(self.space.keys(batch))
+
     def find_specs(self, specs: CellBatch) -> NDArray[np.int32]:
-        """The rows of specs, pruned or not: (M,) int32, -1 where invalid or not in the table."""
+        """The rows of specs of NASBench-101, pruned or not: (M,) int32.
+
+        -1 where a spec is invalid or not in the table.
+        """
         return find_rows(self.index, specs)
 
     def find_hashes(self, hashes: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -182,32 +191,71 @@ class Table:
         return find_hashes(self.module_hash, self._starts[0], wanted)
 
     def row_of(self, cell: int | str | bytes | Spec) -> int:
-        """The row of one cell.
+        """The row of one architecture.
 
         Args:
-            cell: A row, a module hash (32 hex characters or 16 bytes) or a spec.
+            cell: A row; for NASBench-101 a module hash (32 hex characters or 16 bytes) or a spec;
+                for other spaces the architecture as their ``format`` writes it.
 
         Raises:
-            InvalidSpecError: If it is no cell of the space.
+            InvalidSpecError: If it is no architecture of the space.
             MissingValueError: If the table does not hold it.
         """
-        if isinstance(cell, Spec):
+        hashed = "module_hash" in self.space.facts
+        if isinstance(cell, Spec) and hashed:
             row = int(self.find_specs(cells_from_specs([cell]))[0])
             shown = f"the cell {cell}"
-        elif isinstance(cell, str | bytes):
+        elif isinstance(cell, str | bytes) and hashed:
             digest = parse_hash(cell.hex() if isinstance(cell, bytes) else cell)
             row = int(self.find_hashes(digest)[0])
             shown = f"the module hash {digest.tobytes().hex()}"
+        elif isinstance(cell, str):
+            row = int(self.find(self.space.parse(cell))[0])
+            shown = f"the architecture {cell}"
         elif isinstance(cell, int | np.integer) and not isinstance(cell, bool):
             row = int(cell) if 0 <= cell < len(self) else -1
             shown = f"row {cell}"
         else:
             raise InvalidSpecError(
                 f"{cell!r} names no cell: give a row, a module hash or a nprep.Spec."
+                if hashed
+                else f"{cell!r} names no architecture: give a row or its text."
             )
         if row < 0:
             raise MissingValueError(f"{shown} is not in {self.path}, which has {len(self)} rows.")
         return row
+
+    def _budget(self, budget: int | None) -> tuple[int, int]:
+        """A budget, None being the last, and its place.
+
+        Raises:
+            SettingsError: If the table has no such budget.
+        """
+        budget = self.budgets[-1] if budget is None else budget
+        if budget not in self.budgets:
+            known = ", ".join(map(str, self.budgets))
+            raise SettingsError(f"the budget of {budget} epochs is unknown: use {known}.")
+        return budget, self.budgets.index(budget)
+
+    def _check_repeat(self, repeat: int | str, rng: np.random.Generator | None) -> None:
+        """Refuses an unknown repeat, and a random one without a generator.
+
+        Raises:
+            SettingsError: If it is either.
+        """
+        if isinstance(repeat, str):
+            known = repeat in ("mean", "sample")
+        else:
+            known = not isinstance(repeat, bool | np.bool_) and 0 <= repeat < self.repeats
+        if not known:
+            numbers = ", ".join(map(str, range(self.repeats)))
+            raise SettingsError(
+                f"the repeat {repeat!r} is unknown: use {numbers}, 'mean' or 'sample'."
+            )
+        if repeat == "sample" and not isinstance(rng, np.random.Generator):
+            raise SettingsError(
+                "repeat='sample' needs a generator: pass rng=np.random.default_rng(0)."
+            )
 
     # Values.
 
@@ -221,7 +269,7 @@ class Table:
         stage = "half_way" if half_way else "final"
         stored = self.means.get((stage, name))
         single = self.metrics.get((stage, name))
-        k = BUDGETS.index(budget)
+        k = self.budgets.index(budget)
         if stored is not None:
             kept = Metric(stored.values[rows, k], stored.provenance[rows, k])
             if single is None or not np.isnan(kept.values).any():
@@ -248,7 +296,7 @@ class Table:
         metric: str,
         rows: NDArray[np.integer] | slice | None = None,
         *,
-        budget: int = 108,
+        budget: int | None = None,
         repeat: Repeat | NDArray[np.integer] = "mean",
         half_way: bool = False,
         rng: np.random.Generator | None = None,
@@ -258,9 +306,9 @@ class Table:
         Args:
             metric: "validation_accuracy", "test_accuracy", "train_accuracy" or "training_seconds".
             rows: (M,) rows; None: all.
-            budget: 4, 12, 36 or 108 epochs.
-            repeat: 0, 1 or 2; "mean" over the repeats that are present; "sample": one of them for
-                each row, at random; or an (M,) array of repeats.
+            budget: Length of the training in epochs, one of ``budgets``; None: in full.
+            repeat: A number below ``repeats``; "mean" over the repeats that are present;
+                "sample": one of them for each row, at random; or an (M,) array of repeats.
             half_way: Values from half-way through the training instead of its end.
             rng: For "sample".
 
@@ -272,10 +320,10 @@ class Table:
             MissingValueError: If the table has nothing of this metric.
             IndexError: If a row is out of range.
         """
-        k = _budget_index(budget)
+        budget, k = self._budget(budget)
         chosen: Any = slice(None) if rows is None else rows
         if not isinstance(repeat, np.ndarray):
-            _check_repeat(repeat, rng)
+            self._check_repeat(repeat, rng)
         single = self._metric(metric, half_way)
         if isinstance(repeat, str) and repeat == "mean":
             mean = self._mean(metric, budget, half_way, chosen)
@@ -298,13 +346,19 @@ class Table:
         at = np.arange(len(values))
         return Metric(values[at, picked], codes[at, picked])
 
+    def _parameters(self, row: int) -> int | None:
+        """Trainable parameters of one network, where the table knows them."""
+        if "trainable_parameters" not in self.space.facts:
+            return None
+        return int(self.trainable_parameters[row])
+
     # Queries.
 
     def query(
         self,
         cell: int | str | bytes | Spec,
         *,
-        budget: int = 108,
+        budget: int | None = None,
         repeat: Repeat = "sample",
         half_way: bool = False,
         rng: np.random.Generator | None = None,
@@ -314,7 +368,7 @@ class Table:
 
         Args:
             cell: A row, a module hash (32 hex characters or 16 bytes) or a spec.
-            budget: 4, 12, 36 or 108 epochs.
+            budget: Length of the training in epochs, one of ``budgets``; None: in full.
             repeat: 0, 1, 2, "mean", or "sample": one of the repeats present, at random.
             half_way: Stop half-way: values and cost are those of half the budget.
             rng: For "sample".
@@ -326,8 +380,8 @@ class Table:
             InvalidSpecError: If the cell is not one of the space.
             MissingValueError: If the table lacks the cell or its validation accuracy there.
         """
-        k = _budget_index(budget)
-        _check_repeat(repeat, rng)
+        budget, k = self._budget(budget)
+        self._check_repeat(repeat, rng)
         row = self.row_of(cell)
         rows = np.array([row])
         which: Any = repeat
@@ -366,7 +420,7 @@ class Table:
             budget=budget,
             repeat=which,
             half_way=half_way,
-            trainable_parameters=int(self.trainable_parameters[row]),
+            trainable_parameters=self._parameters(row),
             validation_accuracy=found["validation_accuracy"],
             test_accuracy=found["test_accuracy"],
             train_accuracy=found["train_accuracy"],
@@ -378,7 +432,7 @@ class Table:
         self,
         rows: NDArray[np.integer],
         *,
-        budget: int = 108,
+        budget: int | None = None,
         repeat: Repeat = "sample",
         half_way: bool = False,
         rng: np.random.Generator | None = None,
@@ -393,8 +447,8 @@ class Table:
             SettingsError: If budget or repeat is unknown or the generator is missing.
             MissingValueError: If a row is out of range or lacks its validation accuracy.
         """
-        k = _budget_index(budget)
-        _check_repeat(repeat, rng)
+        budget, k = self._budget(budget)
+        self._check_repeat(repeat, rng)
         rows = np.asarray(rows)
         outside = (rows < 0) | (rows >= len(self))
         if outside.any():
@@ -436,11 +490,11 @@ class Table:
     # Views.
 
     def view(self, name: str) -> View:
-        """The cells that a search may use, with everything that a replay needs at 108 epochs.
+        """The cells that a search may use, with everything that a replay needs.
 
         Args:
-            name: "measured": the cells whose three validation repeats were all measured. Any other
-                view holds every cell that has a validation and a test accuracy.
+            name: "measured": the architectures all of whose validation repeats were measured. Any
+                other view holds all that have a validation and a test accuracy.
 
         Raises:
             TableError: If the table has no such view.
@@ -452,12 +506,12 @@ class Table:
         validation = self._metric("validation_accuracy", half_way=False)
         if validation is None:
             raise TableError(f"{self.path} has no final validation accuracy, so no views.")
-        k = BUDGETS.index(108)
+        full, k = self._budget(None)
         if name == "measured":
             inside = (validation.provenance[:, k] == Provenance.MEASURED).all(axis=1)
         else:
             inside = (validation.provenance[:, k] != Provenance.MISSING).any(axis=1)
-        mean = self._mean("test_accuracy", 108, half_way=False, rows=slice(None))
+        mean = self._mean("test_accuracy", full, half_way=False, rows=slice(None))
         if mean is None:
             raise TableError(f"{self.path} has no test accuracy, so no views.")
         inside &= ~np.isnan(mean.values)
@@ -472,7 +526,7 @@ class Table:
             "test_accuracy": mean.provenance[chosen],
         }
         if seconds is None:
-            time = np.full((len(rows), REPEATS), np.nan, np.float32)
+            time = np.full((len(rows), self.repeats), np.nan, np.float32)
         else:
             time = np.ascontiguousarray(seconds.values[chosen, k])
             counts["training_seconds"] = seconds.provenance[chosen, k]
@@ -495,6 +549,8 @@ class Table:
             provenance={metric: count_provenance(codes) for metric, codes in counts.items()},
             test_runs=test_runs,
             lower=self._lower(validation, seconds, chosen, time),
+            space=self.space,
+            full_epochs=full,
         )
 
     def _index_of(self, rows: NDArray[np.int32], everything: bool) -> KeyIndex:
@@ -513,7 +569,7 @@ class Table:
         except ValueError as error:
             raise wrong from error
         some = np.unique(np.linspace(0, len(rows) - 1, 64).astype(np.int32))
-        if (index.find(cell_keys(self.cells.take(rows[some]))) != some).any():
+        if (index.find(self.space.keys(self.cells.take(rows[some]))) != some).any():
             raise wrong
         return index
 
@@ -526,19 +582,19 @@ class Table:
     ) -> dict[int, Fidelity]:
         """The shorter trainings of a view's cells, those that nearly all cells have."""
         above = Fidelity(
-            np.full(len(full_seconds), FULL_EPOCHS, np.uint8),
-            validation.values[chosen, BUDGETS.index(FULL_EPOCHS)],
+            np.full(len(full_seconds), self.budgets[-1], np.uint16),
+            validation.values[chosen, -1],
             full_seconds,
         )
         lower = {}
-        for budget in sorted(set(BUDGETS) - {FULL_EPOCHS}, reverse=True):
-            k = BUDGETS.index(budget)
+        for k in reversed(range(len(self.budgets) - 1)):
+            budget = self.budgets[k]
             codes = validation.provenance[chosen, k]
             absent = (codes == Provenance.MISSING).all(axis=1)
             if absent.mean() > _LACKING:
                 continue
             values = np.array(validation.values[chosen, k])
-            epochs = np.full(len(values), budget, np.uint8)
+            epochs = np.full(len(values), budget, np.uint16)
             time = np.full(values.shape, np.nan, np.float32)
             if seconds is not None:
                 time = np.array(seconds.values[chosen, k])
@@ -557,19 +613,16 @@ class Table:
                     "unit": UNITS[name],
                     "by_budget": {
                         str(budget): count_provenance(metric.provenance[:, k])
-                        for k, budget in enumerate(BUDGETS)
+                        for k, budget in enumerate(self.budgets)
                     },
                 }
         shown = {k: v for k, v in self.attributes.items() if k not in ("views", "operation_names")}
         return {
             "path": str(self.path),
             "bytes": self.path.stat().st_size,
+            "search_space": self.space.name,
             **shown,
-            "cells_by_vertices": {
-                str(n): int(count)
-                for n, count in enumerate(np.bincount(self.cells.num_vertices))
-                if count
-            },
+            **self.space.summary(self.cells),
             "views": self.views,
             "contents": contents,
             "sources": self.sources,
@@ -580,14 +633,16 @@ def sample_repeats(values: NDArray[np.float32], rng: np.random.Generator) -> NDA
     """One of the repeats that are present in each row, uniformly.
 
     Args:
-        values: (M, 3), NaN where missing.
+        values: (M, R), NaN where missing.
         rng: The generator.
 
     Returns:
         (M,) int64; 0 where none is present.
     """
     there = ~np.isnan(values)
-    place = np.minimum((rng.random(len(values)) * there.sum(axis=1)).astype(np.int64), REPEATS - 1)
+    place = np.minimum(
+        (rng.random(len(values)) * there.sum(axis=1)).astype(np.int64), values.shape[1] - 1
+    )
     # The place-th of those present: where the running count first exceeds it.
     picked: NDArray[np.int64] = (there.cumsum(axis=1) > place[:, None]).argmax(axis=1)
     return picked

@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
 from nprep.spaces.base import Space
-from nprep.spaces.nb101.cells import CellBatch
+from nprep.spaces.nb101.facts import BUDGETS
 from nprep.spaces.nb101.space import NB101
 
 if TYPE_CHECKING:
     from nprep.kernels.numeric.lookup import KeyIndex
 
-
-FULL_EPOCHS = 108
 
 # Mutations that leave the view are drawn again so often.
 MAX_REDRAWS = 1000
@@ -32,43 +30,45 @@ class Fidelity:
     price: nothing is made up.
 
     Attributes:
-        epochs: (M,) uint8; the length of the runs whose values follow.
+        epochs: (M,) uint16; the length of the runs whose values follow.
         validation: (M, R) float32 in [0, 1]; final validation accuracy, NaN where missing.
         training_seconds: (M, R) float32.
     """
 
-    epochs: NDArray[np.uint8]
+    epochs: NDArray[np.uint16]
     validation: NDArray[np.float32]
     training_seconds: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class View:
-    """A set of M cells with everything that a replay needs.
+    """A set of M architectures with everything that a replay needs.
 
-    Search methods address cells by their position 0..M-1 in the view.
+    It is a pool (see :class:`nprep.search.pool.Pool`): search methods address architectures by
+    their position 0..M-1.
 
     Attributes:
         name: "measured", "completed" or "surrogate".
         description: One line for figures and logs; says what is measured and what is modelled.
         rows: (M,) int32; the table rows, ascending.
-        cells: The M cells.
-        validation: (M, 3) float32 in [0, 1]; final validation accuracy of each repeat after 108
-            epochs.
-        test: (M,) float32 in [0, 1]; mean test accuracy over the repeats, after 108 epochs.
-        training_seconds: (M, 3) float32; training time of each repeat of 108 epochs.
+        cells: The M architectures, a batch of the space.
+        validation: (M, R) float32 in [0, 1]; final validation accuracy of each repeat after a
+            training in full.
+        test: (M,) float32 in [0, 1]; mean test accuracy over the repeats, likewise.
+        training_seconds: (M, R) float32; training time of each of these repeats.
         index: Canonical key to position in the view (-1: outside).
         provenance: Counts of values by provenance, for each metric, to be shown and stored.
-        test_runs: (M, 3) float32; test accuracy of each repeat after 108 epochs, or None where only
-            means are known.
+        test_runs: (M, R) float32; test accuracy of each of these repeats, or None where
+            only means are known.
         lower: Shorter trainings, by their number of epochs; see :meth:`at`.
         space: The space that the architectures are of.
+        full_epochs: Length of a training in full.
     """
 
     name: str
     description: str
     rows: NDArray[np.int32]
-    cells: CellBatch
+    cells: Any
     validation: NDArray[np.float32]
     test: NDArray[np.float32]
     training_seconds: NDArray[np.float32]
@@ -77,6 +77,7 @@ class View:
     test_runs: NDArray[np.float32] | None = None
     lower: Mapping[int, Fidelity] = field(default_factory=dict)
     space: Space = NB101
+    full_epochs: int = BUDGETS[-1]
 
     def __len__(self) -> int:
         """The number of cells M."""
@@ -85,7 +86,7 @@ class View:
     @property
     def budgets(self) -> tuple[int, ...]:
         """The lengths of training that can be asked for, in epochs, ascending."""
-        return (*sorted(self.lower), FULL_EPOCHS)
+        return (*sorted(self.lower), self.full_epochs)
 
     def at(self, budget: int) -> Fidelity:
         """The values after a training of ``budget`` epochs.
@@ -93,8 +94,8 @@ class View:
         Raises:
             SettingsError: If the view has none.
         """
-        if budget == FULL_EPOCHS:
-            epochs = np.full(len(self), FULL_EPOCHS, np.uint8)
+        if budget == self.full_epochs:
+            epochs = np.full(len(self), self.full_epochs, np.uint16)
             return Fidelity(epochs, self.validation, self.training_seconds)
         if budget not in self.lower:
             raise SettingsError(
@@ -108,6 +109,11 @@ class View:
     def closed(self) -> bool:
         """A view holds all its architectures from the start."""
         return True
+
+    @property
+    def parallel(self) -> int:
+        """A replay charges one training after the other; ``--workers`` schedules them later."""
+        return 1
 
     def sample(
         self, count: int, rng: np.random.Generator, sampling: str = "cells"

@@ -17,16 +17,12 @@ import nprep
 from nprep import _files
 from nprep.errors import TableError
 from nprep.kernels.numeric.lookup import KeyIndex
-from nprep.spaces.nb101.cells import OPERATION_NAMES, cell_keys
 from nprep.table._seal import seal
 from nprep.table.schema import (
-    BUDGETS,
     FORMAT,
     METRICS,
     PROVENANCE_NAMES,
-    REPEATS,
     SCHEMA_VERSION,
-    SPACE_SIZE,
     STAGES,
     UNITS,
     Content,
@@ -37,14 +33,7 @@ from nprep.table.schema import (
 # Every dataset begins at a multiple of this, so that a mapped array is aligned for any type.
 _ALIGNMENT = 64
 
-_CELL_NOTES = {
-    "adjacency_bits": "bit k: edge of the k-th pair of (0,1),(0,2),..,(0,6),(1,2),..,(5,6)",
-    "operations": "operation codes of the vertices, see the file's operation_names; 255: no vertex",
-    "num_vertices": "vertices of the pruned cell, input and output included",
-    "module_hash": "official module hash (MD5), as bytes; rows ascend by it",
-    "key": "canonical 64-bit key, equal for isomorphic cells",
-    "trainable_parameters": "of the full network",
-}
+_KEY = "canonical 64-bit key, equal for the same architecture only"
 
 
 def digest(array: NDArray[Any]) -> str:
@@ -82,12 +71,10 @@ def _check_metric(name: str, metric: Metric, shape: tuple[int, ...]) -> None:
 
 
 def _write_metrics(
-    file: h5py.File, kind: str, metrics: Mapping[tuple[str, str], Metric], rows: int
+    file: h5py.File, kind: str, metrics: Mapping[tuple[str, str], Metric], shape: tuple[int, ...]
 ) -> None:
-    """Writes the groups ``metrics`` or ``means``."""
-    single = kind == "metrics"
-    shape = (rows, len(BUDGETS), REPEATS) if single else (rows, len(BUDGETS))
-    axes = "row, budget, repeat" if single else "row, budget"
+    """Writes the groups ``metrics`` or ``means``, whose arrays have a shape."""
+    axes = ", ".join(("row", "budget", "repeat")[: len(shape)])
     for (stage, name), metric in metrics.items():
         if stage not in STAGES or name not in METRICS:
             raise ValueError(f"{stage}/{name} is no metric")
@@ -109,18 +96,20 @@ def write_table(path: Path, content: Content) -> None:
         TableError: If the file can't be written.
         ValueError: If the content contradicts itself.
     """
-    cells = content.cells
-    rows = len(cells)
-    keys = cell_keys(cells)
+    space, rows = content.space, len(content.cells)
+    budgets = content.budgets
+    if (
+        not budgets
+        or list(budgets) != sorted({*budgets})
+        or not 1 <= budgets[0] <= budgets[-1] < 1 << 16
+    ):
+        raise ValueError(f"budgets are {budgets}, not ascending numbers of epochs")
+    keys = space.keys(content.cells)
     index = KeyIndex.build(keys)
-    arrays: dict[str, NDArray[Any]] = {
-        "adjacency_bits": cells.adjacency_bits,
-        "operations": cells.operations,
-        "num_vertices": cells.num_vertices,
-        "module_hash": content.module_hash,
-        "key": keys,
-        "trainable_parameters": content.trainable_parameters,
-    }
+    described = {**space.stored, **space.facts}
+    arrays = {**space.to_arrays(content.cells), **content.facts}
+    if arrays.keys() != described.keys():
+        raise ValueError(f"the table has {sorted(arrays)}, not {sorted(described)}")
     with replaced_when_done(path) as temporary:
         try:
             with h5py.File(
@@ -132,15 +121,17 @@ def write_table(path: Path, content: Content) -> None:
                 locking=False,
             ) as file:
                 group = file.create_group("cells")
-                for name, array in arrays.items():
-                    axes = {"operations": "row, vertex", "module_hash": "row, byte"}
-                    _write(group, name, array, axes.get(name, "row"), meaning=_CELL_NOTES[name])
+                for name, what in described.items():
+                    array = np.asarray(arrays[name], what.dtype)
+                    _write(group, name, array, what.axes, meaning=what.meaning)
+                _write(group, "key", keys, "row", meaning=_KEY)
                 group = file.create_group("index")
                 meaning = "hash table from keys to rows"
                 _write(group, "slot_keys", index.slot_keys, "slot", meaning=meaning)
                 _write(group, "slot_rows", index.slot_rows, "slot", meaning=meaning)
-                _write_metrics(file, "metrics", content.metrics, rows)
-                _write_metrics(file, "means", content.means, rows)
+                shape = (rows, len(budgets), content.repeats)
+                _write_metrics(file, "metrics", content.metrics, shape)
+                _write_metrics(file, "means", content.means, shape[:2])
                 for name, attributes in content.sources.items():
                     file.create_group(f"sources/{name}").attrs.update(attributes)
                 file.attrs.update(content.attributes)
@@ -149,11 +140,12 @@ def write_table(path: Path, content: Content) -> None:
                         "source": content.source,
                         "builder": f"nprep {nprep.__version__}",
                         "rows": rows,
-                        "space": "complete" if rows == SPACE_SIZE else "part",
-                        "budgets": np.array(BUDGETS, np.int32),
+                        "search_space": space.name,
+                        "space": "complete" if rows == space.size else "part",
+                        "budgets": np.array(budgets, np.int32),
                         "budget_unit": "epochs",
-                        "repeats": REPEATS,
-                        "operation_names": json.dumps(OPERATION_NAMES),
+                        "repeats": content.repeats,
+                        "operation_names": json.dumps(space.node_types),
                         "views": json.dumps(dict(content.views)),
                         "schema_version": SCHEMA_VERSION,
                         "format": FORMAT,

@@ -17,7 +17,7 @@ from nprep.errors import TableError
 from nprep.nasbench import _store, api
 from nprep.nasbench.lib import config, graph_util, model_spec
 from nprep.spaces.nb101.cells import format_hashes, specs_from_cells
-from nprep.table.schema import BUDGETS
+from nprep.spaces.nb101.facts import BUDGETS
 from nprep.table.sources._runs import Runs, to_content
 from nprep.table.writer import write_table
 from tests import naive

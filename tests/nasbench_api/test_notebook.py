@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nprep.spaces.nb101.facts import BUDGETS, REPEATS
+from nprep.spaces.nb101.space import NB101
 from nprep.table.schema import Content, Metric
 from nprep.table.sources._runs import Space, load_space
 from nprep.table.writer import write_table
@@ -126,9 +128,14 @@ def path(tmp_path_factory: pytest.TempPathFactory, space: Space) -> Iterator[Pat
         path,
         Content(
             source="nasbench",
+            space=NB101,
+            budgets=BUDGETS,
+            repeats=REPEATS,
             cells=space.cells,
-            module_hash=space.module_hash,
-            trainable_parameters=space.trainable_parameters,
+            facts={
+                "module_hash": space.module_hash,
+                "trainable_parameters": space.trainable_parameters,
+            },
             metrics={
                 ("final", "validation_accuracy"): metric(validation),
                 ("final", "test_accuracy"): metric(validation - 0.005),

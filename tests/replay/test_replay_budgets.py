@@ -123,10 +123,10 @@ def test_blocks_that_no_replay_writes_are_refused(
     results = Results.of_traces(traces_of(20, 2))
     block = Block("hyperband", 0, 2)
     write_block(tmp_path, block, results, "run")
-    sound = read_block(tmp_path, block, 20, VIEW.validation.shape, "run")
+    sound = read_block(tmp_path, block, 20, VIEW.validation.shape, "run", VIEW.budgets)
     np.testing.assert_array_equal(sound.epochs, results.epochs)
     np.testing.assert_array_equal(sound.rounds, results.rounds)
     changes = {name: change(getattr(results, name)) for name, change in damage.items()}  # type: ignore[operator]
     write_block(tmp_path, block, dataclasses.replace(results, **changes), "run")
     with pytest.raises(ValueError, match="does not hold what its name says"):
-        read_block(tmp_path, block, 20, VIEW.validation.shape, "run")
+        read_block(tmp_path, block, 20, VIEW.validation.shape, "run", VIEW.budgets)

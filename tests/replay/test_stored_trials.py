@@ -99,7 +99,7 @@ def test_one_reader_finds_what_is_lacking(tmp_path: Path) -> None:
     assert stored.lacking(blocks) == {}
     (folder / blocks[1].file).unlink()
     assert list(stored.lacking(blocks)) == [blocks[1]]
-    other = StoredTrials(folder, {**run.run, "seed": 1}, stored.horizons, SHAPE)
+    other = StoredTrials(folder, {**run.run, "seed": 1}, stored.horizons, SHAPE, (108,))
     assert list(other.lacking(blocks)) == blocks
     assert settings_from(run.run) == SETTINGS
 

@@ -6,7 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from nprep.table.view import FULL_EPOCHS, Fidelity, View
+from nprep.table.view import Fidelity, View
+
+FULL_EPOCHS = 108
 
 
 def with_short_trainings(view: View) -> View:
@@ -14,7 +16,7 @@ def with_short_trainings(view: View) -> View:
     rng = np.random.default_rng(1)
     lower = {}
     for budget in (4, 12, 36):
-        epochs = np.full(len(view), budget, np.uint8)
+        epochs = np.full(len(view), budget, np.uint16)
         values = (view.validation - np.float32(0.3 / budget)).clip(0.1)
         seconds = view.training_seconds * np.float32(budget / FULL_EPOCHS)
         if budget == 36:

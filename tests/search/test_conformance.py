@@ -15,9 +15,11 @@ from nprep.search.method import Method
 from nprep.search.registry import make_method, method_names
 from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.search.trace import Trace
-from nprep.table.view import FULL_EPOCHS, View
+from nprep.table.view import View
 from tests.search.short_trainings import with_short_trainings
 from tests.synthetic import synthetic_view
+
+FULL_EPOCHS = 108
 
 # Few cells to learn from: the checks are of bookkeeping, and training takes its time.
 TRAIN_SAMPLES = 12

@@ -14,9 +14,10 @@ from nprep.kernels.search.noise import draw_repeat
 from nprep.search.evaluator import TableEvaluator
 from nprep.search.rules import ReplayProtocol, noise_seed_of, trial_seed
 from nprep.search.trace import Trace, trace_of, within_limits
-from nprep.table.view import FULL_EPOCHS
 from tests.search.short_trainings import with_short_trainings
 from tests.synthetic import synthetic_view
+
+FULL_EPOCHS = 108
 
 VIEW = with_short_trainings(synthetic_view(60))
 PROTOCOLS = [

@@ -8,9 +8,10 @@ import pytest
 from nprep.search.registry import make_method
 from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.search.trace import TimedTrace, Trace
-from nprep.table.view import FULL_EPOCHS
 from tests.search.short_trainings import with_short_trainings
 from tests.synthetic import synthetic_view
+
+FULL_EPOCHS = 108
 
 VIEW = with_short_trainings(synthetic_view(400))
 PROTOCOLS = {

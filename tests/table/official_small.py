@@ -14,7 +14,7 @@ from nprep.spaces.nb101.cells import (
     random_specs,
     trainable_parameters,
 )
-from nprep.table.schema import BUDGETS
+from nprep.spaces.nb101.facts import BUDGETS
 from nprep.table.sources._runs import Space, empty_values
 from tests import tfrecord_writer as writer
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from nprep.spaces.nb101.cells import module_hashes, trainable_parameters
+from nprep.spaces.nb101.facts import BUDGETS, REPEATS
+from nprep.spaces.nb101.space import NB101
 from nprep.table.schema import Content, Metric, Provenance
 from tests.synthetic import synthetic_cells
 
@@ -27,9 +29,11 @@ def small_content(cells: int = 120, seed: int = 0) -> Content:
     test[:, 3] = rng.uniform(0.5, 0.94, cells)
     return Content(
         source="made-up",
+        space=NB101,
+        budgets=BUDGETS,
+        repeats=REPEATS,
         cells=batch,
-        module_hash=hashes,
-        trainable_parameters=trainable_parameters(batch),
+        facts={"module_hash": hashes, "trainable_parameters": trainable_parameters(batch)},
         metrics={
             ("final", "validation_accuracy"): validation,
             ("final", "training_seconds"): Metric.measured(seconds),

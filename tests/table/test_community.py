@@ -13,8 +13,8 @@ import pytest
 from nprep._console import run
 from nprep.errors import TableError
 from nprep.spaces.nb101.cells import adjacency_matrices, format_hashes
+from nprep.spaces.nb101.facts import BUDGETS
 from nprep.table.cli import main
-from nprep.table.schema import BUDGETS
 from nprep.table.sources import nasbench_pickle, neuralpredictor
 from nprep.table.sources.community import read_nasbench_pickle, read_neural_predictor_hdf5
 from nprep.table.table import Table

@@ -14,6 +14,8 @@ from nprep.errors import TableError
 from nprep.model.draws import IMAGES
 from nprep.quality.redraw import redraw
 from nprep.spaces.nb101.cells import module_hashes, trainable_parameters
+from nprep.spaces.nb101.facts import BUDGETS, REPEATS
+from nprep.spaces.nb101.space import NB101
 from nprep.table.cli import main
 from nprep.table.schema import Content, Provenance
 from nprep.table.sources._complete import (
@@ -51,9 +53,11 @@ def completed_content(build_seed: int) -> Content:
     validation.provenance[40:70, FINAL] = Provenance.MEASURED
     return Content(
         source="made-up",
+        space=NB101,
+        budgets=BUDGETS,
+        repeats=REPEATS,
         cells=batch,
-        module_hash=hashes,
-        trainable_parameters=parameters,
+        facts={"module_hash": hashes, "trainable_parameters": parameters},
         metrics={("final", name): metric for name, metric in metrics.items()},
         means={("final", "test_accuracy"): measured_test_means(total)},
         views={"completed": "made-up, everything"},

@@ -10,9 +10,10 @@ import pytest
 from nprep._console import run
 from nprep.errors import MissingDependencyError, SettingsError
 from nprep.spaces.nb101.cells import format_hashes
+from nprep.spaces.nb101.facts import BUDGETS
 from nprep.table.cli import main
 from nprep.table.export import Condition, select_rows, to_npz, to_numpy, to_parquet
-from nprep.table.schema import BUDGETS, Provenance
+from nprep.table.schema import Provenance
 from nprep.table.sources._runs import Runs, to_content
 from nprep.table.table import Table
 from nprep.table.writer import write_table
@@ -155,7 +156,7 @@ def test_the_command_line(table: Table, tmp_path: Path, capsys: pytest.CaptureFi
     output = tmp_path / "out.npz"
     arguments = ["export", str(table.path), str(output), "--where", "num_vertices == 7"]
     assert run(main, arguments) == 0
-    assert "out.npz: 6 cells" in capsys.readouterr().out
+    assert "out.npz: 6 architectures" in capsys.readouterr().out
     for wrong in (
         ["export", str(table.path), str(tmp_path / "out.csv")],
         ["export", str(tmp_path / "absent.h5"), str(output)],

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nprep.errors import TableError
-from nprep.table.schema import SPACE_SIZE
+from nprep.spaces.nb101.facts import SPACE_SIZE
 from nprep.table.sources import freerea
 from nprep.table.sources.freerea import MEAN_IMAGES, OPTIMUM, OPTIMUM_HASH, read_test_means
 

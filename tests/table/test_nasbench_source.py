@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nprep.errors import TableError
 from nprep.kernels.nb101.record import BAD_CHECKSUM, DECODED, UNDECIDED, decode_records
-from nprep.table.schema import BUDGETS
+from nprep.spaces.nb101.facts import BUDGETS
 from nprep.table.sources import nasbench
 from nprep.table.sources._nasbench_record import (
     Record,

@@ -10,7 +10,8 @@ import pytest
 
 from nprep.errors import SettingsError
 from nprep.runs.settings import is_timed, view_digest
-from nprep.table.schema import BUDGETS, Metric, Provenance
+from nprep.spaces.nb101.facts import BUDGETS
+from nprep.table.schema import Metric, Provenance
 from nprep.table.table import Table
 from nprep.table.view import View
 from nprep.table.writer import write_table

@@ -8,6 +8,7 @@ later mutation may connect. Keys, texts and graphs are those of the pruned cell.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from nprep.errors import InvalidSpecError
 from nprep.kernels.nb101.cells import MAX_VERTICES, NUM_OPERATIONS, OUTPUT, UNUSED, VALID
 from nprep.spaces.base import Space
 from nprep.spaces.graphs import GraphBatch
+from nprep.spaces.nb101 import tables
 from nprep.spaces.nb101.cells import (
     CellBatch,
     Spec,
@@ -33,10 +35,10 @@ from nprep.spaces.nb101.cells import (
     specs_from_cells,
     trainable_parameters,
 )
+from nprep.spaces.nb101.facts import SPACE_SIZE
 from nprep.spaces.nb101.graphs import cell_graphs
 from nprep.spaces.nb101.spec import OPERATION_NAMES
-
-SPACE_SIZE = 423_624
+from nprep.spaces.nb101.tables import FACTS, STORED
 
 # Four bytes of adjacency bits, most significant first, then the operations.
 _BIT_BYTES = 4
@@ -181,6 +183,35 @@ class Nb101Space(Space):
             }
             for spec, digest, count in zip(specs_from_cells(cells), hashes, counts, strict=True)
         ]
+
+    stored = STORED
+    facts = FACTS
+
+    def to_arrays(self, batch: CellBatch) -> dict[str, NDArray[Any]]:
+        """The three arrays of a batch."""
+        return {name: getattr(batch, name) for name in STORED}
+
+    def from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> CellBatch:
+        """The batch of the three arrays; see :func:`nprep.spaces.nb101.tables.from_arrays`."""
+        return tables.from_arrays(arrays)
+
+    def problems(self, batch: CellBatch, facts: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+        """What is wrong with a table's cells, hashes and numbers of parameters."""
+        return tables.problems(batch, facts)
+
+    def summary(self, batch: CellBatch) -> dict[str, object]:
+        """The number of cells by their number of vertices."""
+        return tables.summary(batch)
+
+    def export(
+        self, batch: CellBatch, facts: Mapping[str, NDArray[Any]]
+    ) -> dict[str, NDArray[Any]]:
+        """See :func:`nprep.spaces.nb101.tables.export`."""
+        return tables.export(batch, facts)
+
+    def export_texts(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        """See :func:`nprep.spaces.nb101.tables.export_texts`."""
+        return tables.export_texts(columns)
 
     def columns(self, batch: CellBatch) -> dict[str, NDArray[Any]]:
         """The numbers of vertices and of trainable parameters."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from nprep.model.completion import Completion, cell_seeds
 from nprep.model.draws import IMAGES
 from nprep.spaces.nb101.cells import CellBatch, cell_keys
+from nprep.spaces.nb101.facts import BUDGETS, REPEATS
 from nprep.spaces.nb101.features import structure_features
-from nprep.table.schema import BUDGETS, REPEATS, Metric, Provenance
+from nprep.table.schema import Metric, Provenance
 
 FINAL = BUDGETS.index(108)
 

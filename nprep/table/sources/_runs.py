@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from nprep.kernels.numeric.lookup import KeyIndex
 from nprep.spaces.nb101.cells import CellBatch, build_index, enumerate_space, trainable_parameters
-from nprep.table.schema import BUDGETS, REPEATS, Content, Metric
+from nprep.spaces.nb101.facts import BUDGETS, REPEATS
+from nprep.spaces.nb101.space import NB101
+from nprep.table.schema import Content, Metric
 
 VIEWS = {
     "measured": "NASBench-101, the cells with three measured runs of 108 epochs; nothing modelled",
@@ -96,9 +98,14 @@ def to_content(source: str, runs: Runs, space: Space) -> Content:
                 metrics[stage_name, value_name] = Metric.measured(values)
     return Content(
         source=source,
+        space=NB101,
+        budgets=BUDGETS,
+        repeats=REPEATS,
         cells=space.cells,
-        module_hash=space.module_hash,
-        trainable_parameters=space.trainable_parameters,
+        facts={
+            "module_hash": space.module_hash,
+            "trainable_parameters": space.trainable_parameters,
+        },
         metrics=metrics,
         means={},
         views=VIEWS if 108 in runs.budgets() else {},

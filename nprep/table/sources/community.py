@@ -33,7 +33,7 @@ from nprep.spaces.nb101.cells import (
     prune_cells,
     trainable_parameters,
 )
-from nprep.table.schema import BUDGETS, CITATION, REPEATS
+from nprep.spaces.nb101.facts import BUDGETS, CITATION, REPEATS
 from nprep.table.sources._nasbench_record import (
     RecordError,
     check_metrics,

@@ -24,9 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import TableError
+from nprep.spaces.nb101 import facts
 from nprep.spaces.nb101.cells import enumerate_space, format_hashes, trainable_parameters
-from nprep.table import schema
-from nprep.table.schema import SPACE_SIZE, Content
+from nprep.spaces.nb101.facts import BUDGETS, REPEATS, SPACE_SIZE
+from nprep.spaces.nb101.space import NB101
+from nprep.table.schema import Content
 from nprep.table.sources._complete import draw_all, measured_test_means, modelled_metrics
 from nprep.table.sources._unpickle import NUMPY_NAMES, Inert, load_inert, to_array
 
@@ -242,9 +244,11 @@ def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Con
     drawn = draw_all(cells, parameters, means.correct, None, arguments.build_seed)
     return Content(
         source="freerea",
+        space=NB101,
+        budgets=BUDGETS,
+        repeats=REPEATS,
         cells=cells,
-        module_hash=hashes,
-        trainable_parameters=parameters,
+        facts={"module_hash": hashes, "trainable_parameters": parameters},
         metrics={("final", name): metric for name, metric in modelled_metrics(drawn).items()},
         means={("final", "test_accuracy"): measured_test_means(means.correct)},
         views={"completed": _VIEW.format(cells=len(cells))},
@@ -252,7 +256,7 @@ def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Con
             "freerea": {
                 "file": arguments.input.name,
                 "sha256": means.sha256,
-                "citation": f"{CITATION}; {schema.CITATION}",
+                "citation": f"{CITATION}; {facts.CITATION}",
                 "measured": "mean test accuracy of all cells at 108 epochs",
             },
             "completion": {

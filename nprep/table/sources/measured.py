@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from nprep.errors import TableError
 from nprep.model.draws import IMAGES
 from nprep.spaces.nb101.cells import enumerate_space, trainable_parameters
-from nprep.table.schema import BUDGETS, CITATION, SPACE_SIZE, Content, Metric, Provenance
+from nprep.spaces.nb101.facts import BUDGETS, CITATION, REPEATS, SPACE_SIZE
+from nprep.spaces.nb101.space import NB101
+from nprep.table.schema import Content, Metric, Provenance
 from nprep.table.sources._complete import (
     FINAL,
     draw_all,
@@ -177,9 +179,11 @@ def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Con
     singles = int((~triple[single_rows]).sum())
     return Content(
         source="measured",
+        space=NB101,
+        budgets=BUDGETS,
+        repeats=REPEATS,
         cells=cells,
-        module_hash=hashes,
-        trainable_parameters=parameters,
+        facts={"module_hash": hashes, "trainable_parameters": parameters},
         metrics={("final", name): metric for name, metric in metrics.items()},
         means={("final", "test_accuracy"): measured_test_means(total)},
         views={

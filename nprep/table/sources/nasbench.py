@@ -32,8 +32,9 @@ from nprep.kernels.nb101.record import (
     place_runs,
 )
 from nprep.kernels.numeric.lookup import find_key
+from nprep.spaces.nb101.facts import BUDGETS, CITATION
 from nprep.table._progress import ByteProgress
-from nprep.table.schema import BUDGETS, CITATION, Content
+from nprep.table.schema import Content
 from nprep.table.sources._nasbench_record import Record, RecordError, decode_record
 from nprep.table.sources._runs import Runs, Space, empty_values, load_space, to_content
 from nprep.table.sources.tfrecord import CHUNK_BYTES, Chunk, read_chunks, record_error

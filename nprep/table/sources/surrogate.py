@@ -24,8 +24,10 @@ from nprep.model.surrogate import (
 )
 from nprep.model.surrogate_features import surrogate_features
 from nprep.spaces.nb101.cells import cell_keys, enumerate_space, trainable_parameters
+from nprep.spaces.nb101.facts import BUDGETS, REPEATS
 from nprep.spaces.nb101.features import FEATURE_NAMES
-from nprep.table.schema import BUDGETS, REPEATS, Content, Metric, Provenance
+from nprep.spaces.nb101.space import NB101
+from nprep.table.schema import Content, Metric, Provenance
 from nprep.table.sources._complete import FINAL, Drawn, modelled_metrics
 
 VIEW = "surrogate"
@@ -131,9 +133,11 @@ def build_content(
     metrics = modelled_metrics(drawn, Provenance.FITTED)
     return Content(
         source="surrogate",
+        space=NB101,
+        budgets=BUDGETS,
+        repeats=REPEATS,
         cells=cells,
-        module_hash=hashes,
-        trainable_parameters=parameters,
+        facts={"module_hash": hashes, "trainable_parameters": parameters},
         metrics={("final", name): metric for name, metric in metrics.items()},
         means={("final", "test_accuracy"): Metric(means, codes)},
         views={VIEW: DESCRIPTION.format(cells=len(cells))},
