@@ -229,7 +229,9 @@ def test_perfect_predictors_agree_perfectly() -> None:
         assert row[6:8] == ("1.000", "1.000")
 
 
-def test_moved_table_is_asked_for(run_folder: Path, table: Path, tmp_path: Path) -> None:
+def test_a_table_that_was_moved_must_be_named(
+    run_folder: Path, table: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run_folder, copy)
     settings = json.loads((copy / "settings.json").read_text())
