@@ -18,8 +18,9 @@ from nprep._console import run as run_command
 from nprep.errors import NprepError, RunFolderError, SettingsError
 from nprep.plot.cli import best_for_regret, chosen, main
 from nprep.plot.data import figure_data
+from nprep.results.comparable import check_comparable, labels_of
 from nprep.results.curves import curve_rows, curves_of, to_csv
-from nprep.results.reading import check_comparable, labels_of, read_run
+from nprep.results.reading import read_run
 from nprep.results.series import Series, read_series, series_of
 from nprep.runs.protocols import PROTOCOLS
 from nprep.table.table import Table
