@@ -17,7 +17,8 @@ pytestmark = pytest.mark.skipif(
 _OVERLAPS = """
 (() => {
   const leaves = [...document.querySelectorAll(
-    'h1, h2, h3, p:not(.modelled p), figcaption, nav li, .scroll, pre, figure img, .cells > li, summary, footer')]
+    'h1, h2, h3, p:not(.modelled p), figcaption, nav li, .scroll, pre, figure img, .cells > li, '
+    + 'summary, footer')]
     .filter(e => e.checkVisibility() && !e.parentElement.closest('.scroll, .cells, pre'))
     .map(e => [e.tagName + ' ' + (e.alt || e.textContent).trim().slice(0, 40), e]);
   const found = [];
