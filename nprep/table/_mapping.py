@@ -18,7 +18,14 @@ from nprep.errors import InvalidSpecError, SettingsError, TableError
 from nprep.spaces.base import Space, Stored
 from nprep.spaces.registry import get_space
 from nprep.table._seal import BrokenSealError, Piece, contiguous_datasets, read_seal
-from nprep.table.schema import FORMAT, METRICS, READABLE_VERSIONS, SCHEMA_VERSION, STAGES, Metric
+from nprep.table.schema import (
+    FORMAT,
+    READABLE_VERSIONS,
+    SCHEMA_VERSION,
+    STAGES,
+    STORED_METRICS,
+    Metric,
+)
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _REBUILD = "build it again with python -m nprep.table build"
@@ -90,7 +97,7 @@ class SealedMetrics(Mapping[tuple[str, str], Metric]):
         self._names = {
             (stage, name): f"{kind}/{stage}/{name}"
             for stage in STAGES
-            for name in METRICS
+            for name in STORED_METRICS
             if f"{kind}/{stage}/{name}" in arrays
         }
 
@@ -267,7 +274,7 @@ def _check_arrays(
         ("means", (rows, len(attributes["budgets"]))),
     ):
         for stage in STAGES:
-            for metric in METRICS:
+            for metric in STORED_METRICS:
                 name = f"{kind}/{stage}/{metric}"
                 if (name in arrays) != (f"{name}_provenance" in arrays):
                     raise TableError(

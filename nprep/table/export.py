@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import MissingDependencyError, SettingsError
-from nprep.table.schema import METRICS, PROVENANCE_NAMES, STAGES, Metric
+from nprep.table.schema import PROVENANCE_NAMES, STAGES, STORED_METRICS, Metric
 from nprep.table.table import Table
 from nprep.table.writer import replaced_when_done
 
@@ -71,7 +71,7 @@ def _names(table: Table) -> list[str]:
     names = []
     for stage in STAGES:
         prefix = "half_way_" if stage == "half_way" else ""
-        for metric in METRICS:
+        for metric in STORED_METRICS:
             single, mean = (stage, metric) in table.metrics, (stage, metric) in table.means
             for budget in table.budgets:
                 for repeat in [*range(table.repeats)] if single else []:
@@ -95,7 +95,7 @@ def _column(table: Table, name: str) -> NDArray[Any]:
     Raises:
         SettingsError: There is no such column.
     """
-    if name in METRICS:
+    if name in STORED_METRICS:
         name = f"{name}_{table.budgets[-1]}_mean"
     derived = table.space.columns(table.cells)
     if name in derived:

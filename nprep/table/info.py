@@ -16,12 +16,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _summary(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the space says of all architectures, where it counts them by something."""
+    counted = [(name, value) for name, value in facts.items() if "_by_" in name]
+    return [
+        (name.replace("_", " "), ", ".join(f"{key}: {n:,}" for key, n in value.items()))
+        for name, value in counted
+    ]
+
+
 def _lines(facts: dict[str, Any]) -> list[str]:
     lines = [
         f"{facts['path']}: {facts['bytes']:,} bytes, schema version {facts['schema_version']}, "
         f"built by {facts['builder']} from {facts['source']}",
-        f"{facts['rows']:,} cells; by vertices: "
-        + ", ".join(f"{n}: {count:,}" for n, count in facts["cells_by_vertices"].items()),
+        f"{facts['rows']:,} architectures of the space {facts['search_space']}"
+        + "".join(f"; {name}: {counts}" for name, counts in _summary(facts)),
         "views:",
         *(f"  {name}: {meaning}" for name, meaning in facts["views"].items()),
         "values (budget in epochs: number by provenance):",

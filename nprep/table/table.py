@@ -28,6 +28,7 @@ from nprep.table.clock import Clock
 from nprep.table.schema import (
     METRICS,
     PROVENANCE_NAMES,
+    STORED_METRICS,
     UNITS,
     Metric,
     Provenance,
@@ -260,8 +261,9 @@ class Table:
     # Values.
 
     def _metric(self, name: str, half_way: bool) -> Metric | None:
-        if name not in METRICS:
-            raise SettingsError(f"the metric {name!r} is unknown: use {', '.join(METRICS)}.")
+        if name not in STORED_METRICS:
+            known = ", ".join(STORED_METRICS)
+            raise SettingsError(f"the metric {name!r} is unknown: use {known}.")
         return self.metrics.get(("half_way" if half_way else "final", name))
 
     def _mean(self, name: str, budget: int, half_way: bool, rows: Any) -> Metric | None:
@@ -494,7 +496,10 @@ class Table:
 
         Args:
             name: "measured": the architectures all of whose validation repeats were measured. Any
-                other view holds all that have a validation and a test accuracy.
+                other view holds all that have a validation and a test accuracy. One that the
+                file's attribute ``search_budgets`` names shows searches trainings of that length,
+                for the price of training and one validation; its test accuracies are of trainings
+                in full.
 
         Raises:
             TableError: If the table has no such view.
@@ -503,10 +508,12 @@ class Table:
             raise TableError(
                 f"{self.path} has no view {name!r}: it has {', '.join(sorted(self.views))}."
             )
-        validation = self._metric("validation_accuracy", half_way=False)
+        validation = self._runs_or_means("validation_accuracy")
         if validation is None:
             raise TableError(f"{self.path} has no final validation accuracy, so no views.")
-        full, k = self._budget(None)
+        full, last = self._budget(None)
+        searched = json.loads(self.attributes.get("search_budgets", "{}"))
+        shown, k = self._budget(searched.get(name))
         if name == "measured":
             inside = (validation.provenance[:, k] == Provenance.MEASURED).all(axis=1)
         else:
@@ -526,17 +533,19 @@ class Table:
             "test_accuracy": mean.provenance[chosen],
         }
         if seconds is None:
-            time = np.full((len(rows), self.repeats), np.nan, np.float32)
+            time = np.full((len(rows), validation.values.shape[2]), np.nan, np.float32)
         else:
             time = np.ascontiguousarray(seconds.values[chosen, k])
+            if name in searched:
+                time = time + self.metrics["final", "validation_seconds"].values[chosen, k]
             counts["training_seconds"] = seconds.provenance[chosen, k]
         runs = self._metric("test_accuracy", half_way=False)
         test_runs = None
         if runs is not None:
-            test_runs = np.ascontiguousarray(runs.values[chosen, k])
+            test_runs = np.ascontiguousarray(runs.values[chosen, last])
             known = np.isnan(test_runs) <= np.isnan(validation.values[chosen, k])
             test_runs = test_runs if known.all() else None
-            counts["test_accuracy_of_runs"] = runs.provenance[chosen, k]
+            counts["test_accuracy_of_runs"] = runs.provenance[chosen, last]
         return View(
             name=name,
             description=self.views[name],
@@ -548,10 +557,18 @@ class Table:
             index=self._index_of(rows, everything),
             provenance={metric: count_provenance(codes) for metric, codes in counts.items()},
             test_runs=test_runs,
-            lower=self._lower(validation, seconds, chosen, time),
+            lower={} if name in searched else self._lower(validation, seconds, chosen, time),
             space=self.space,
-            full_epochs=full,
+            full_epochs=shown,
         )
+
+    def _runs_or_means(self, name: str) -> Metric | None:
+        """Final values (N, B, R) of a metric; means as one run where only they are known."""
+        runs = self._metric(name, half_way=False)
+        if runs is not None or ("final", name) not in self.means:
+            return runs
+        mean = self.means["final", name]
+        return Metric(mean.values[:, :, None], mean.provenance[:, :, None])
 
     def _index_of(self, rows: NDArray[np.int32], everything: bool) -> KeyIndex:
         """The index of a view's cells.

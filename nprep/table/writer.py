@@ -20,10 +20,10 @@ from nprep.kernels.numeric.lookup import KeyIndex
 from nprep.table._seal import seal
 from nprep.table.schema import (
     FORMAT,
-    METRICS,
     PROVENANCE_NAMES,
     SCHEMA_VERSION,
     STAGES,
+    STORED_METRICS,
     UNITS,
     Content,
     Metric,
@@ -76,7 +76,7 @@ def _write_metrics(
     """Writes the groups ``metrics`` or ``means``, whose arrays have a shape."""
     axes = ", ".join(("row", "budget", "repeat")[: len(shape)])
     for (stage, name), metric in metrics.items():
-        if stage not in STAGES or name not in METRICS:
+        if stage not in STAGES or name not in STORED_METRICS:
             raise ValueError(f"{stage}/{name} is no metric")
         _check_metric(f"{kind}/{stage}/{name}", metric, shape)
         group = file.require_group(f"{kind}/{stage}")
