@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "nprep.quality.completion_report",
         "judge the model of what was not measured",
     ),
+    "list": ("nprep.table.named", "show the tables that have names, and which are in the cache"),
     "download": ("nprep.table.download", "fetch a public file and build a table from it"),
     "export": ("nprep.table.export", "write a table as Parquet or NumPy arrays"),
 }
@@ -73,7 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == command:
             module = importlib.import_module(where)
             module.add_arguments(sub)
-    arguments = parser.parse_args(given)
+    arguments, rest = parser.parse_known_args(given)
+    if len(rest) == 1 and source is not None and arguments.output is None:
+        # What argparse leaves over where an option stands between input and output.
+        arguments.output, rest = Path(rest[0]), []
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if source is not None:
         with _console.messages(arguments.quiet):
             build_table(source, arguments)

@@ -44,6 +44,8 @@ def test_values_are_those_of_the_authors_package(folder, dataset):
                 if seed not in seeds:
                     assert np.isnan(list(mine.values())).all()
                     continue
+                latency = info.query(networks, seed).get_latency()
+                assert mine["latency_seconds"] == np.float32(latency)
                 for kind, name in (("train", "train"), ("validation", valid), ("test", test)):
                     theirs = info.get_metrics(networks, name, is_random=seed)
                     assert mine[f"{kind}_accuracy"] == np.float32(theirs["accuracy"] / 100)
@@ -67,7 +69,7 @@ def test_test_accuracy_of_networks_trained_on_all_images(folder):
         assert mine == pytest.approx(info["test-accuracy"] / 100, rel=1e-6)
 
 
-def test_any_number_of_processes_reads_the_same(tmp_path):
+def test_many_processes_read_the_same(tmp_path):
     nats_writer.write_folder(tmp_path, range(0, 1400, 20))
     lines = []
     one = nats.read_folder(tmp_path, "cifar100", progress=lines.append)

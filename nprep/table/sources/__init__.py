@@ -36,4 +36,16 @@ SOURCES: dict[str, tuple[str, str]] = {
         "nprep.table.sources.nasbench_pickle",
         "the pickle of NASLib or NASBenchAPI",
     ),
+    "nb201-csv": (
+        "nprep.table.sources.nb201_csv",
+        "nasbench201_cifar10.csv and its siblings: means of all of NAS-Bench-201",
+    ),
+    "nats": (
+        "nprep.table.sources.nats",
+        "the folder NATS-tss-v1_0-3ffb9-simple: every training of NAS-Bench-201",
+    ),
+    "nb201-naslib": (
+        "nprep.table.sources.nb201_naslib",
+        "NASLib's pickle of NAS-Bench-201",
+    ),
 }

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import InvalidSpecError, TableError
-from nprep.spaces.nb201.strings import numbers, parse_text
+from nprep.spaces.nb201.space import NB201
+from nprep.spaces.nb201.strings import SIZE, from_numbers, numbers, parse_text
+from nprep.table.schema import Content, Metric
 
 CITATION = (
     "X. Dong, Y. Yang, NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture "
@@ -93,3 +95,47 @@ def check_values(path: Path, values: Mapping[str, NDArray[np.float32]], number: 
                 f"{path}: architecture {number} has a {name.replace('_', ' ')} of "
                 f"{float(array[wrong][0]):g}, which can't be: get the file again."
             )
+
+
+def to_content(
+    source: str,
+    trainings: Trainings,
+    views: Mapping[str, str],
+    attributes: Mapping[str, str] | None = None,
+) -> Content:
+    """A table of what a file says.
+
+    Args:
+        source: Name of the source.
+        trainings: The values; all of them count as measured.
+        views: Name of each view to what it is, without space, dataset and number of architectures,
+            which come first.
+        attributes: More attributes of the file.
+    """
+    metrics: dict[tuple[str, str], Metric] = {}
+    means: dict[tuple[str, str], Metric] = {}
+    for name, values in trainings.values.items():
+        if not np.isnan(values).all():
+            (metrics if values.ndim == 3 else means)["final", name] = Metric.measured(values)
+    count = len(trainings.numbers)
+    which = f"all {count:,}" if count == SIZE else f"{count:,} of {SIZE:,}"
+    begin = f"NAS-Bench-201, {trainings.dataset}, {which} architectures: "
+    return Content(
+        source=source,
+        space=NB201,
+        budgets=trainings.budgets,
+        repeats=max(1, len(trainings.repeats)),
+        cells=from_numbers(trainings.numbers),
+        facts={},
+        metrics=metrics,
+        means=means,
+        views={name: begin + text for name, text in views.items()},
+        sources={source: {**trainings.attributes, "citation": CITATION}},
+        attributes={
+            "dataset": trainings.dataset,
+            "networks": NETWORKS[trainings.dataset],
+            "repeat_names": ", ".join(trainings.repeats) or "means over seeds",
+            "test_of": trainings.attributes.get("test_of", "same"),
+            **(attributes or {}),
+        },
+    )

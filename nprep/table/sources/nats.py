@@ -10,6 +10,7 @@ Source: https://github.com/D-X-Y/NATS-Bench, ``ArchResults`` and ``ResultsCount`
 
 from __future__ import annotations
 
+import argparse
 import bz2
 import hashlib
 import io
@@ -24,9 +25,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep._console import cores
 from nprep.errors import TableError
+from nprep.spaces.nb201.network import DATASETS
 from nprep.spaces.nb201.strings import SIZE
-from nprep.table.sources._nb201 import Trainings, check_values, number_of
+from nprep.table.schema import Content
+from nprep.table.sources._nb201 import Trainings, check_values, number_of, to_content
 from nprep.table.sources._unpickle import NUMPY_NAMES, Inert, load_inert, to_array
 
 SUFFIX = ".pickle.pbz2"
@@ -58,6 +62,7 @@ METRICS = (
     "training_seconds",
     "validation_seconds",
     "test_seconds",
+    "latency_seconds",
 )
 
 
@@ -67,14 +72,12 @@ class Record:
 
     Attributes:
         number: Its official number.
-        values: (9, 2, 4) float32 [metric, budget, seed]; NaN where missing.
-        latency: Seconds for a batch, as the authors measured; NaN if unknown.
+        values: (10, 2, 4) float32 [metric, budget, seed]; NaN where missing.
         sha256: Of the file, as bytes.
     """
 
     number: int
     values: NDArray[np.float32]
-    latency: float
     sha256: bytes
 
 
@@ -120,7 +123,7 @@ def _total(values: Any, keys: list[Any]) -> float:
 
 
 def _result_values(result: Mapping[str, Any], valid: str | None, test: str | None) -> list[float]:
-    """The nine metrics of one training."""
+    """The metrics of one training, in the order of ``METRICS``."""
     epochs = result["epochs"]
     if not isinstance(epochs, int) or not 1 <= epochs <= 1000:
         raise ValueError(f"a training has {epochs!r} epochs")
@@ -139,6 +142,7 @@ def _result_values(result: Mapping[str, Any], valid: str | None, test: str | Non
         _total(result["train_times"], list(range(epochs))),
         evaluated("eval_times", valid),
         evaluated("eval_times", test),
+        _latency(result),
     ]
 
 
@@ -158,7 +162,7 @@ def read_record(path: Path, dataset: str, test_of: str = "same") -> Record:
     networks, valid, test = _SETS[dataset]
     try:
         values = np.full((len(METRICS), len(BUDGETS), len(SEEDS)), np.nan, np.float32)
-        number, latency = -1, float("nan")
+        number = -1
         for k, budget in enumerate(BUDGETS):
             results = content.get(str(budget))
             if results is None:
@@ -170,7 +174,6 @@ def read_record(path: Path, dataset: str, test_of: str = "same") -> Record:
                 if result is not None:
                     own = None if test_of == "all-images" else test
                     values[:, k, r] = _result_values(result, valid, own)
-                    latency = _latency(result, latency)
                 full = trained.get((_ALL_IMAGES[0], seed))
                 if test_of == "all-images" and full is not None:
                     of_full = _result_values(full, None, _ALL_IMAGES[2])
@@ -185,15 +188,17 @@ def read_record(path: Path, dataset: str, test_of: str = "same") -> Record:
     if number < 0:
         raise TableError(f"{path} has no training of {' or '.join(map(str, BUDGETS))} epochs.")
     check_values(path, dict(zip(METRICS, values, strict=True)), number)
-    return Record(number, values, latency, digest)
+    return Record(number, values, digest)
 
 
-def _latency(result: Mapping[str, Any], known: float) -> float:
-    """The mean of the latencies measured with one training; ``known`` where there are none."""
+def _latency(result: Mapping[str, Any]) -> float:
+    """The mean of the latencies measured with one training; NaN where there are none."""
     measured = result.get("latency")
     if not isinstance(measured, list) or not measured:
-        return known
-    return float(np.mean([_number(value) for value in measured]))
+        return float("nan")
+    mean = float(np.mean([_number(value) for value in measured]))
+    # The authors write -1 where nothing was measured.
+    return mean if mean > 0 else float("nan")
 
 
 def record_files(folder: Path) -> list[Path]:
@@ -279,3 +284,44 @@ def read_folder(
             "test_of": test_of,
         },
     )
+
+
+VIEWS = {
+    "runs": "every seed measured: validation and test accuracy and training time, 200 epochs",
+    "search-12": (
+        "the search sees trainings of 12 epochs and pays for them, test accuracy is after 200; "
+        "every seed measured"
+    ),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of this source."""
+    parser.add_argument("input", type=Path, help="the folder NATS-tss-v1_0-3ffb9-simple")
+    parser.add_argument(
+        "--dataset", choices=list(DATASETS), required=True, help="what the networks were trained on"
+    )
+    parser.add_argument(
+        "--test",
+        choices=("same", "all-images"),
+        default="same",
+        help="whose test accuracy: of the networks that were validated, or for CIFAR-10 of "
+        "networks trained on all training images, as the paper reports (default: same)",
+    )
+
+
+def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Content:
+    """Reads the folder.
+
+    Raises:
+        TableError: If the folder is not what it should be.
+    """
+    if arguments.test == "all-images" and arguments.dataset != "cifar10":
+        raise TableError(
+            f"--test all-images is for cifar10; {arguments.dataset} has one kind of networks."
+        )
+    progress(f"reading {arguments.input}")
+    trainings = read_folder(
+        arguments.input, arguments.dataset, arguments.test, progress, processes=cores()
+    )
+    return to_content("nats", trainings, VIEWS, {"search_budgets": '{"search-12": 12}'})

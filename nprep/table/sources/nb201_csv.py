@@ -14,13 +14,21 @@ import argparse
 import csv
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from nprep.errors import TableError
 from nprep.spaces.nb201.network import CELLS_PER_STAGE, CHANNELS, DATASETS
-from nprep.table.sources._nb201 import FULL_EPOCHS, Trainings, check_values, number_of
+from nprep.table.schema import Content
+from nprep.table.sources._nb201 import (
+    FULL_EPOCHS,
+    Trainings,
+    check_values,
+    number_of,
+    to_content,
+)
 
 KNOWN_SHA256 = {
     "cifar10": "c82e70b5ffb0dba0f09d88ecc8df5a6d3ce8da8a99ad223285104f4537314033",
@@ -130,3 +138,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset", choices=list(DATASETS), required=True, help="what the networks were trained on"
     )
+
+
+VIEWS = {
+    "mean": "mean validation and test accuracy over the seeds measured; no training times",
+}
+
+
+def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Content:
+    """Reads the file.
+
+    Raises:
+        TableError: If the file is not what it should be.
+    """
+    progress(f"reading {arguments.input}")
+    return to_content("nb201-csv", read_csv(arguments.input, arguments.dataset), VIEWS)

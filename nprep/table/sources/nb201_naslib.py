@@ -15,7 +15,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,14 @@ import numpy as np
 
 from nprep.errors import TableError
 from nprep.spaces.nb201.network import DATASETS
-from nprep.table.sources._nb201 import FULL_EPOCHS, Trainings, check_values, number_of
+from nprep.table.schema import Content
+from nprep.table.sources._nb201 import (
+    FULL_EPOCHS,
+    Trainings,
+    check_values,
+    number_of,
+    to_content,
+)
 from nprep.table.sources._unpickle import NUMPY_NAMES, Inert, load_inert, to_array
 from nprep.table.sources.nb201_csv import read_csv
 
@@ -133,3 +141,23 @@ def join_test(trainings: Trainings, path: Path) -> dict[str, np.ndarray[Any, Any
         raise TableError(f"{path} lacks architecture {lacking[0]}: take a whole file.")
     rows = np.searchsorted(means.numbers, trainings.numbers)
     return {"test_accuracy": means.values["test_accuracy"][rows]}
+
+
+_RUN = "validation accuracy and training time of one run measured"
+
+
+def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Content:
+    """Reads the file, and test accuracies from another if one is named.
+
+    Raises:
+        TableError: If a file is not what it should be.
+    """
+    progress(f"reading {arguments.input}")
+    trainings = read_pickle(arguments.input, arguments.dataset)
+    if arguments.test_csv is None:
+        progress("note: no test accuracies, so nothing to replay: name a file with --test-csv")
+        return to_content("nb201-naslib", trainings, {})
+    progress(f"reading {arguments.test_csv}")
+    joined = {**trainings.values, **join_test(trainings, arguments.test_csv)}
+    views = {"run": f"{_RUN}; mean test accuracy over the seeds measured"}
+    return to_content("nb201-naslib", replace(trainings, values=joined), views)
