@@ -26,8 +26,13 @@ def default_table() -> Path:
 
 
 def open_source(table: Path | None, view: str | None) -> ViewSource:
-    """The view of a table file, or of the default table; None is the fullest view it has."""
-    path = default_table() if table is None else table
+    """The view of a table, or of the default one; None is the fullest view it has.
+
+    Args:
+        table: A file, or a name that :data:`nprep.table.named.NAMED` has; None: the default table.
+        view: Name of the view.
+    """
+    path = default_table() if table is None else _found(table)
     if view is None:
         # h5py costs start-up time that a command with a wrong setting need not pay.
         from nprep.table.table import Table
@@ -35,3 +40,12 @@ def open_source(table: Path | None, view: str | None) -> ViewSource:
         views = Table.open(path).views
         view = "completed" if "completed" in views else next(iter(views), "completed")
     return TableSource(path, view)
+
+
+def _found(table: Path) -> Path:
+    """The file of a table that is named or is a file."""
+    if table.exists() or table.suffix:
+        return table
+    from nprep.table.named import is_named, named_table
+
+    return named_table(str(table)) if is_named(table) else table

@@ -58,13 +58,14 @@ def build_table(source: ModuleType, arguments: argparse.Namespace) -> Path:
     return output
 
 
-def build_from_file(name: str, path: Path, output: Path) -> Path:
+def build_from_file(name: str, path: Path, output: Path, **settings: object) -> Path:
     """Builds a table from a file, with the default settings of its source.
 
     Args:
         name: Of the source, a key of :data:`nprep.table.sources.SOURCES`.
         path: The file.
         output: The table to write.
+        settings: Arguments of the source that are not the default ones.
 
     Returns:
         As :func:`build_table`, which raises the same errors.
@@ -72,5 +73,6 @@ def build_from_file(name: str, path: Path, output: Path) -> Path:
     source = importlib.import_module(SOURCES[name][0])
     parser = Parser(add_help=False)
     source.add_arguments(parser)
-    arguments = argparse.Namespace(**{**parser.defaults(), "input": path, "output": output})
+    given = {**settings, "input": path, "output": output}
+    arguments = argparse.Namespace(**{**parser.defaults(), **given})
     return build_table(source, arguments)

@@ -15,8 +15,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from nprep._console import log
 from nprep.errors import NprepError
 from nprep.table._progress import ByteProgress
 from nprep.table.build import build_from_file
-from nprep.table.sources import freerea, nasbench
+from nprep.table.sources import freerea, nasbench, nb201_csv
 from nprep.table.sources.community import file_sha256
 
 _BLOCK_BYTES = 1 << 18
@@ -46,6 +46,7 @@ class Dataset:
         sha256: Its digest.
         size: About how many bytes it has.
         source: The name of the source that builds a table from it.
+        settings: Arguments of the source.
     """
 
     url: str
@@ -53,6 +54,7 @@ class Dataset:
     sha256: str
     size: int
     source: str
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 _OFFICIAL = {name: digest for digest, name in nasbench.OFFICIAL_SHA256.items()}
@@ -80,6 +82,22 @@ DATASETS = {
         1_844_769,
         "freerea",
     ),
+    **{
+        name: Dataset(
+            "https://raw.githubusercontent.com/Zhenhan-Huang/NASGraph-Public/"
+            "1f8fd621c60a48728fcc890818b6b94eee62e4dc/data/nasbench201_" + dataset + ".csv",
+            f"nasbench201_{dataset}.csv",
+            nb201_csv.KNOWN_SHA256[dataset],
+            size,
+            "nb201-csv",
+            {"dataset": dataset},
+        )
+        for name, dataset, size in (
+            ("nb201-cifar10", "cifar10", 2_383_893),
+            ("nb201-cifar100", "cifar100", 2_427_026),
+            ("nb201-imagenet16", "ImageNet16-120", 2_540_708),
+        )
+    },
 }
 
 
@@ -88,9 +106,10 @@ class _Interrupted(Exception):
 
 
 def _by_hand(dataset: Dataset) -> str:
+    options = "".join(f" --{name} {value}" for name, value in dataset.settings.items())
     return (
         f"or get the file in another way and run python -m nprep.table build --source "
-        f"{dataset.source} FILE TABLE.h5"
+        f"{dataset.source}{options} FILE TABLE.h5"
     )
 
 
@@ -276,5 +295,5 @@ def command(arguments: argparse.Namespace) -> int:
     if arguments.no_build:
         return 0
     output = arguments.output or path.with_name(dataset.file_name.split(".")[0] + ".h5")
-    build_from_file(dataset.source, path, output)
+    build_from_file(dataset.source, path, output, **dataset.settings)
     return 0
