@@ -1,1 +1,0 @@
-"""The tables of the page: numbers of ``summary.json`` and ``settings.json`` in words."""
