@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """Converts the text of an argument; a conversion may refuse it in its own words."""
         try:
-            return super()._get_value(action, arg_string)  # type: ignore[misc] # not in typeshed
+            return super()._get_value(action, arg_string)
         except argparse.ArgumentError as error:
             if isinstance(error.__context__, NprepError):
                 raise error.__context__ from None

@@ -329,20 +329,18 @@ class Result:
         """Draws the curves into axes of yours; the arguments are those of :meth:`figure`."""
         draw(axes, self._figure_data(metric, x, band, methods))
 
-    def report(self, out: str | Path, refits: int = 1) -> Path:
+    def report(self, out: str | Path) -> Path:
         """Writes the page of ``python -m nprep.report``.
 
         Args:
             out: The page; its figures go into a folder beside it.
-            refits: See ``--refit`` there.
 
         Returns:
             The page.
         """
-        from nprep.report.context import Context
         from nprep.report.writing import write_report
 
-        return write_report([self.run], Path(out), Context([self.run], refits=refits))[0]
+        return write_report([self.run], Path(out))[0]
 
     def save(self, folder: str | Path) -> Path:
         """Copies the run's folder, a temporary one for instance.
@@ -368,6 +366,6 @@ class Result:
 
     def _repr_html_(self) -> str:
         """The main results, for a notebook."""
-        from nprep.report.tables import accuracy_table
+        from nprep.report.tables.accuracy import accuracy_table
 
         return accuracy_table(self.run, "test").to_html()

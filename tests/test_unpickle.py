@@ -172,7 +172,9 @@ def array_opcodes(dtype: str, shape: Any, data: Any, order: Any = "<") -> bytes:
         ("f8", (1,) * 40, bytes(8), "<"),
     ],
 )
-def test_arrays_that_lie_are_refused(dtype: Any, shape: Any, data: Any, order: str) -> None:
+def test_arrays_whose_size_is_wrong_are_refused(
+    dtype: Any, shape: Any, data: Any, order: str
+) -> None:
     good = load(b"\x80\x03" + array_opcodes("f8", (2,), bytes(16)) + b".")
     assert to_array(good).tolist() == [0.0, 0.0]
     found = load(b"\x80\x03" + array_opcodes(dtype, shape, data, order) + b".")

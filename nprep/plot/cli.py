@@ -11,7 +11,8 @@ from nprep._console import log
 from nprep.errors import SettingsError
 from nprep.plot.data import BANDS, X_AXES, figure_data
 from nprep.plot.files import KINDS, make_figure, render
-from nprep.results.reading import Run, check_comparable, labels_of, read_run
+from nprep.results.comparable import check_comparable, labels_of
+from nprep.results.reading import Run, read_run
 from nprep.results.series import METRICS, Series
 
 _TITLES = {

@@ -22,6 +22,11 @@ def loss_kind(classifier: bool, settings: TrainingSettings) -> int:
     return _RANKING if settings.loss == "ranking" else _LOSS_KINDS[settings.labels]
 
 
+def has_unit(settings: TrainingSettings) -> bool:
+    """Whether a regressor's outputs are accuracies; else only their order means something."""
+    return settings.loss != "ranking" and settings.labels != "normal-scores"
+
+
 @dataclass(frozen=True)
 class LabelScale:
     """The map between accuracies and what the network computes.
@@ -52,7 +57,7 @@ class LabelScale:
         """
         if labels.dtype == np.bool_:
             return cls("class")
-        if settings.loss == "ranking" or settings.labels == "normal-scores":
+        if not has_unit(settings):
             return cls("score")
         if settings.labels == "zscore":
             values = labels.astype(np.float64)

@@ -166,6 +166,8 @@ def merge(
     with opened(folder, content, resume=(folder / SETTINGS).exists()):
         for part, block in blocks:
             write_file(folder / block.file, (part.folder / block.file).read_bytes())
+        for path in sorted(path for part in parts for path in part.folder.glob("predictions/*")):
+            write_file(folder / "predictions" / path.name, path.read_bytes())
         return write_outputs(prepared, folder)
 
 

@@ -15,10 +15,11 @@ from typing import Any
 from nprep._workers import Workers
 from nprep.errors import NprepError, RunFolderError, SettingsError, WorkerError
 from nprep.runs.folder import Block, Results, differences_of, to_json, write_block
+from nprep.runs.predictions import write_predictions
 from nprep.runs.settings import ReplaySettings, ViewInMemory, ViewSource, view_digest
 from nprep.search.method import Method
 from nprep.search.rules import trial_seed
-from nprep.search.trace import within_limits
+from nprep.search.trace import Predictions, within_limits
 from nprep.table.view import View
 
 
@@ -68,7 +69,9 @@ def load_view(source: ViewSource) -> View:
     return copy.deepcopy(source.load())
 
 
-def compute_block(view: View, method: Method, block: Block, settings: ReplaySettings) -> Results:
+def compute_block(
+    view: View, method: Method, block: Block, settings: ReplaySettings
+) -> tuple[Results, Predictions | None]:
     """Runs a block of trials.
 
     Args:
@@ -76,6 +79,9 @@ def compute_block(view: View, method: Method, block: Block, settings: ReplaySett
         method: The method of the block.
         block: Which trials.
         settings: Of the replay.
+
+    Returns:
+        The results, and what the predictor of the run's first trial predicts if that is among them.
 
     Raises:
         NprepError: If the method breaks its contract.
@@ -90,9 +96,18 @@ def compute_block(view: View, method: Method, block: Block, settings: ReplaySett
             f"method {block.method!r} returned {len(traces)} traces for {len(seeds)} trials or an "
             "empty one: each trial must ask for at least one cell."
         )
-    return Results.of_traces(
+    results = Results.of_traces(
         [within_limits(trace, settings.protocol) for trace in traces], view.full_epochs
     )
+    return results, traces[0].predictions if block.first == 0 else None
+
+
+def _store(work: Work, block: Block, results: Results, predictions: Predictions | None) -> None:
+    """Writes what came of a block."""
+    if predictions is not None:
+        # First, so that a stored first block has them.
+        write_predictions(work.folder, block.method, predictions, work.run)
+    write_block(work.folder, block, results, work.run)
 
 
 def name_of(block: Block) -> str:
@@ -117,7 +132,9 @@ class BlockRunner:
     settings: ReplaySettings
     methods: dict[str, Any]
 
-    def __call__(self, place: object) -> Callable[[Block], tuple[Results, float]]:
+    def __call__(
+        self, place: object
+    ) -> Callable[[Block], tuple[Results, Predictions | None, float]]:
         """Loads the view and makes the methods.
 
         Args:
@@ -141,10 +158,10 @@ class BlockRunner:
                 "machines have, such as with --backend, or use machines of one kind."
             )
 
-        def run(block: Block) -> tuple[Results, float]:
+        def run(block: Block) -> tuple[Results, Predictions | None, float]:
             start = time.perf_counter()
-            results = compute_block(view, made[block.method], block, self.settings)
-            return results, time.perf_counter() - start
+            results, predictions = compute_block(view, made[block.method], block, self.settings)
+            return results, predictions, time.perf_counter() - start
 
         return run
 
@@ -169,8 +186,8 @@ def run_blocks(work: Work, workers: Workers | None) -> Iterator[Done]:
     if workers is None:
         for block in work.blocks:
             start = time.perf_counter()
-            results = compute_block(work.view, methods[block.method], block, work.settings)
-            write_block(work.folder, block, results, work.run)
+            found = compute_block(work.view, methods[block.method], block, work.settings)
+            _store(work, block, *found)
             yield Done(block, time.perf_counter() - start)
         return
     source = work.source if workers.share_disk else ViewInMemory(work.view)
@@ -182,8 +199,8 @@ def run_blocks(work: Work, workers: Workers | None) -> Iterator[Done]:
         for ended in running:
             block = ended.task
             if ended.answer is not None:
-                results, seconds = ended.answer
-                write_block(work.folder, block, results, work.run)
+                results, predictions, seconds = ended.answer
+                _store(work, block, results, predictions)
                 yield Done(block, seconds)
                 continue
             deaths[block] += 1

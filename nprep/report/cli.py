@@ -14,8 +14,6 @@ from nprep.report.context import Context
 from nprep.report.writing import write_report
 from nprep.results.reading import QUALITY, read_quality, read_run
 
-MAX_REFITS = 1000
-
 
 def _parser() -> _console.Parser:
     parser = _console.Parser(
@@ -34,14 +32,6 @@ def _parser() -> _console.Parser:
     )
     parser.add_argument(
         "--band", choices=list(BANDS), default="error", help="what is drawn around lines"
-    )
-    parser.add_argument(
-        "--refit",
-        type=int,
-        default=1,
-        metavar="T",
-        help="trials whose predictors are trained again, for what they predict of every cell; 0 "
-        "leaves that out",
     )
     parser.add_argument("--no-files", action="store_true", help="write the page alone, no figures")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -72,8 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     options = _parser().parse_args(argv)
-    if not 0 <= options.refit <= MAX_REFITS:
-        raise SettingsError(f"refit is {options.refit}: use a whole number from 0 to {MAX_REFITS}.")
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise SettingsError(f"{options.out} is to be a page: give --out a name that ends in .html.")
     _check_writable(options.out)
@@ -93,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def say(text: str) -> None:
         log.info(f"report: {text}")
 
-    context = Context(runs, options.table, options.band, options.refit, qualities, say)
+    context = Context(runs, options.table, options.band, qualities, say)
     with _console.messages(options.quiet):
         written = write_report(runs, options.out, context, not options.no_files)
     print(f"wrote {written[0]}" + (f" and {len(written) - 1} figures" if written[1:] else ""))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nprep.errors import NprepError
-from nprep.results.reading import Run, differences
+from nprep.results.comparable import differences
+from nprep.results.reading import Run
 from nprep.table.view import View
 
 
@@ -20,14 +21,12 @@ class Context:
         qualities: What ``python -m nprep.quality.cli`` wrote.
         table: Where the table is, if not where the runs say.
         band: Around the lines (see :data:`nprep.plot.data.BANDS`).
-        refits: How many trials of each predictor are trained again.
         say: Tells a person what is being done.
     """
 
     runs: Sequence[Run]
     table: Path | None = None
     band: str = "error"
-    refits: int = 1
     qualities: Sequence[Run] = ()
     say: Callable[[str], None] = lambda text: None
     _views: dict[tuple[str, str], View | NprepError] = field(default_factory=dict)

@@ -16,7 +16,7 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: #fff; color: #222; line-height: 1.5;
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", Arial, sans-serif; }
-main, header, footer { max-width: 66rem; margin: 0 auto; padding: 0 1.25rem; }
+main, header, footer { max-width: 78rem; margin: 0 auto; padding: 0 1.25rem; }
 header { padding-top: 1.5rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .5rem; }
 h2 { font-size: 1.3rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid #ccc; }
@@ -33,15 +33,20 @@ pre { background: #f4f4f4; border: 1px solid #ddd; border-radius: 4px; padding: 
 pre code { overflow-wrap: normal; }
 figure { margin: 1rem 0 1.5rem; }
 figure img { display: block; max-width: 100%; height: auto; }
-figcaption { color: #444; font-size: .88rem; max-width: 46rem; margin-top: .4rem; }
+figcaption { color: #444; font-size: .88rem; max-width: 52rem; margin-top: .4rem; }
+.modelled { position: sticky; top: 0; z-index: 1; background: #fff6d8; color: #4a3a00;
+  border-bottom: 1px solid #d9c06a; font-size: .85rem; padding: .35rem 1.25rem; }
+.modelled p { max-width: 75.5rem; margin: 0 auto; }
+h2 { scroll-margin-top: 4rem; }
 .scroll { overflow-x: auto; max-width: 100%; border: 1px solid #ddd; border-radius: 4px; }
 .scroll:focus-visible, summary:focus-visible { outline: 2px solid #00558a; outline-offset: 2px; }
 table { border-collapse: collapse; font-size: .9rem; min-width: 100%; }
 figure.table { margin: 1.25rem 0; }
 figure.table figcaption { margin: 0 0 .3rem; }
-th, td { padding: .3rem .75rem; text-align: right; vertical-align: top; white-space: nowrap;
+th, td { padding: .3rem .6rem; text-align: right; vertical-align: top; white-space: nowrap;
   border-top: 1px solid #e4e4e4; font-variant-numeric: tabular-nums; }
-thead th { background: #f4f4f4; font-weight: 600; border-top: 0; }
+thead th { background: #f4f4f4; font-weight: 600; border-top: 0; white-space: normal;
+  vertical-align: bottom; }
 th:first-child, .words { text-align: left; }
 tbody th { font-weight: 600; white-space: normal; min-width: 6.5rem; }
 td.words { white-space: normal; min-width: 9rem; max-width: 32rem; overflow-wrap: anywhere; }
@@ -66,7 +71,8 @@ footer { margin-top: 3rem; padding-top: .75rem; padding-bottom: 2rem; border-top
   h1 { font-size: 1.35rem; }
   .cells > li { width: 100%; }
 }
-@media print { .scroll { overflow: visible; } details > * { display: block; } }
+@media print { .modelled { position: static; }
+  .scroll { overflow: visible; } details > * { display: block; } }
 """
 
 
@@ -195,7 +201,13 @@ class Section:
         )
 
 
-def page(title: str, intro: Sequence[str], sections: Sequence[Section], footer: str) -> str:
+def page(
+    title: str,
+    intro: Sequence[str],
+    sections: Sequence[Section],
+    footer: str,
+    modelled: Sequence[str] = (),
+) -> str:
     """The whole page.
 
     Args:
@@ -203,7 +215,10 @@ def page(title: str, intro: Sequence[str], sections: Sequence[Section], footer: 
         intro: HTML elements below it.
         sections: In order.
         footer: A sentence at the end.
+        modelled: Sentences on what is modelled, which stay in sight at the top of the window.
     """
+    told = "".join(f"<p>{text(sentence)}</p>" for sentence in modelled)
+    bar = f'<aside class="modelled" aria-label="What is modelled">{told}</aside>' if told else ""
     links = "".join(f'<li><a href="#{s.anchor}">{text(s.title)}</a></li>' for s in sections)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -211,7 +226,7 @@ def page(title: str, intro: Sequence[str], sections: Sequence[Section], footer: 
         # Else a browser asks the server, or the disk, for an icon and reports that there is none.
         '<link rel="icon" href="data:,">'
         f"<title>{text(title)}</title><style>{_STYLE}</style></head><body>"
-        f"<header><h1>{text(title)}</h1>{''.join(intro)}"
+        f"{bar}<header><h1>{text(title)}</h1>{''.join(intro)}"
         f'<nav aria-label="Contents"><ul>{links}</ul></nav></header>'
         f"<main>{''.join(section.to_html() for section in sections)}</main>"
         f"<footer><p>{text(footer)}</p></footer></body></html>\n"

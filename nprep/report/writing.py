@@ -8,8 +8,7 @@ from pathlib import Path
 from nprep import __version__
 from nprep.report.context import Context
 from nprep.report.html import Section, page, paragraph
-from nprep.report.sections import make_sections, warnings
-from nprep.report.tables import headlines
+from nprep.report.sections.all import make_sections, warnings
 from nprep.results.reading import Run
 from nprep.runs.folder import write_file
 
@@ -33,25 +32,28 @@ def write_report(
     """
     sections = make_sections(context or Context(runs))
     names = ", ".join(run.name for run in runs)
-    intro = [paragraph(sentence, "warning") for sentence in warnings(runs)]
-    for run in runs:
-        found = headlines(run)
-        if found and len(runs) > 1:
-            intro.append(paragraph(f"{run.name}:"))
-        intro += [paragraph(sentence) for sentence in found[:6]]
-    intro += [
-        paragraph(sentence)
-        for sentence in dict.fromkeys(run.modelled() for run in runs)
-        if sentence
-    ]
     content = page(
         f"Replay of architecture searches: {names}",
-        intro,
+        [paragraph(sentence, "warning") for sentence in warnings(runs)],
         sections,
         f"Written by nprep {__version__}. Accuracies in percent, times in seconds.",
+        modelled_in(runs),
     )
     write_file(out, content.encode())
     return [out, *(_write_pictures(sections, out) if files else [])]
+
+
+def modelled_in(runs: Sequence[Run]) -> list[str]:
+    """What is modelled in the views of runs, once for all that share it."""
+    views: dict[str, list[str]] = {}
+    for run in runs:
+        if run.modelled():
+            views.setdefault(run.modelled(), []).append(str(run.view.get("name")))
+    several = len({str(run.view.get("digest")) for run in runs}) > 1
+    return [
+        f"View {', '.join(dict.fromkeys(names))}: {sentence}" if several else sentence
+        for sentence, names in views.items()
+    ]
 
 
 def _write_pictures(sections: Sequence[Section], out: Path) -> list[Path]:

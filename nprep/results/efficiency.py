@@ -120,8 +120,10 @@ def needed(
         axis: "samples" or "seconds": what the curves are by.
 
     Returns:
-        For each metric the target, which each resample draws anew, and where the mean curve of each
-        method first reaches it; None where there is no reference.
+        For each metric the target, which each resample draws anew, where the mean curve of each
+        method first reaches it, and two ratios: the reference's samples over those ("paper"), and
+        where the reference first gets there over those ("first_reach"). None where there is no
+        reference.
     """
     reference = reference_of(all_curves)
     if reference is None:
@@ -133,18 +135,24 @@ def needed(
     content: dict[str, Any] = {"reference": reference.method, axis: cost}
     for metric in METRICS:
         target = reference.metric(metric).mean(axis=0)[[column]]
-        wanted = bootstrap_means(reference, metric, settings.bootstrap, settings.seed)[:, [column]]
+        resampled_reference = bootstrap_means(reference, metric, settings.bootstrap, settings.seed)
+        wanted = resampled_reference[:, [column]]
         methods = {}
         for curves in all_curves:
             if curves.method == "oracle":
                 continue
-            means = curves.metric(metric).mean(axis=0)[None]
             resampled = bootstrap_means(curves, metric, settings.bootstrap, settings.seed)
             costs = cost_to_reach(curves, resampled, wanted)[:, 0]
+            pair = (curves, reference, metric, cost, (resampled, resampled_reference))
+            paper, first = speedup_at_cost(*pair), first_reach_speedup(*pair)
             methods[curves.method] = {
-                axis: finite(float(cost_to_reach(curves, means, target)[0, 0])),
+                axis: finite(paper.predictor_cost),
                 "interval_95": [finite(end) for end in interval(costs)],
                 "resamples_that_reach_it": float(np.isfinite(costs).mean()),
+                "paper_ratio": finite(paper.ratio),
+                "paper_ratio_interval_95": [finite(paper.low), finite(paper.high)],
+                "first_reach_ratio": finite(first.ratio),
+                "first_reach_ratio_interval_95": [finite(first.low), finite(first.high)],
             }
         content[metric] = {"target_percent": float(target[0]), "methods": methods}
     return content

@@ -10,6 +10,7 @@ from typing import Any
 from nprep.errors import RunFolderError, SettingsError
 from nprep.results.clock import Timeline, all_by_training_time, clock_csv, seconds_csv, timeline
 from nprep.results.curves import Curves, curve_rows, curves_of, to_csv
+from nprep.results.found import best_found, deployed
 from nprep.results.reading import CLOCK, CURVES, SUMMARY, TIMED
 from nprep.results.summary import best_of, summarize
 from nprep.results.trials import StoredTrials
@@ -63,6 +64,7 @@ def derive_outputs(folder: Path, view: View) -> Outputs:
         ) from error
     stored = StoredTrials(folder, content["run"], horizons, view.validation.shape, view.budgets)
     curves, timelines = [], []
+    ends = {}
     for name, method in methods.items():
         results = stored.results(name)
         train_samples = int(method["train_samples"])
@@ -71,6 +73,7 @@ def derive_outputs(folder: Path, view: View) -> Outputs:
         )
         if name == "oracle":
             continue
+        ends[name] = deployed(results, view)
         for workers in settings.workers:
             concurrent = _concurrent(stored, name, workers)
             timelines.append(
@@ -82,6 +85,7 @@ def derive_outputs(folder: Path, view: View) -> Outputs:
     best = best_of(view)
     header = {"run": content["run"], "source": content["source"]}
     summary = summarize(curves, settings, header, best, timed, timelines)
+    summary["best_found"] = {"space": view.space.name, "found": best_found(ends, view)}
     return Outputs(settings, view, tuple(curves), tuple(timed), tuple(timelines), best, summary)
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nprep.errors import RunFolderError, SettingsError, TableError
+from nprep.errors import RunFolderError, TableError
 from nprep.results.curves import Curves, curves_of
 from nprep.results.series import Series, read_series
 from nprep.results.trials import StoredTrials
-from nprep.runs.folder import SETTINGS, SUMS, Results, read_output
+from nprep.runs.folder import SETTINGS, SUMS, Results, read_output, run_digest
+from nprep.runs.predictions import StoredPredictions, read_predictions
 from nprep.runs.protocols import in_words, label, with_rules
 from nprep.runs.settings import TableSource, view_digest
 from nprep.search.rules import ReplayProtocol
@@ -165,6 +166,21 @@ class Run:
         horizons = {name: int(each["horizon"]) for name, each in self.summary["methods"].items()}
         return StoredTrials(self.folder, self.run, horizons, view.validation.shape, view.budgets)
 
+    def predictions(self, method: str) -> StoredPredictions | None:
+        """What the predictor of a method's first trial predicts; None if that is not stored.
+
+        Raises:
+            RunFolderError: If the file is damaged.
+        """
+        try:
+            return read_predictions(
+                self.folder, method, int(self.view["cells"]), run_digest(self.run)
+            )
+        except ValueError as error:
+            raise RunFolderError(
+                f"{error}: python -m nprep.replay with --resume runs that trial again."
+            ) from error
+
     def curves(self, method: str, view: View) -> Curves:
         """The curves of all trials of a method.
 
@@ -275,72 +291,3 @@ def _read_json(path: Path, needed: Sequence[str], missing_ok: bool) -> dict[str,
         if not isinstance(content, dict) or not isinstance(content.get(key), dict | list):
             raise _damaged(path, f"it has no {key!r}")
     return dict(content)
-
-
-def differences(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
-    """What keeps runs from being compared in one figure.
-
-    Returns:
-        Sentences on differences of protocol, and on differences of view; each empty if there is
-        none. What is not known of a lone ``curves.csv`` is no difference.
-    """
-    known = [run for run in runs if run.content]
-    rules, views = [], []
-    for run in known[1:]:
-        first = known[0]
-        ours, theirs = dataclasses.asdict(first.rules), dataclasses.asdict(run.rules)
-        names = [
-            f"{name} {ours[name]!r} and {theirs[name]!r}"
-            for name in ours
-            if ours[name] != theirs[name]
-        ]
-        if names:
-            rules.append(f"{first.name} and {run.name} differ in protocol ({', '.join(names)})")
-        elif first.view.get("digest") != run.view.get("digest"):
-            views.append(
-                f"{first.name} and {run.name} searched other values (view "
-                f"{first.view.get('name')} and {run.view.get('name')}, digests "
-                f"{str(first.view.get('digest'))[:8]} and {str(run.view.get('digest'))[:8]})"
-            )
-    return rules, views
-
-
-def check_comparable(runs: Sequence[Run], mixed: bool) -> list[str]:
-    """Refuses runs under different protocols, unless that is wanted.
-
-    Args:
-        runs: To be shown in one figure.
-        mixed: Whether different protocols are wanted.
-
-    Returns:
-        Sentences to warn with, in figures as well.
-
-    Raises:
-        SettingsError: If protocols differ and that is not wanted.
-    """
-    rules, views = differences(runs)
-    if rules and not mixed:
-        raise SettingsError(
-            f"{rules[0]}, so their numbers cannot be compared: draw them apart, or with --mixed."
-        )
-    unknown = [run.name for run in runs if not run.content]
-    warnings = [f"Not comparable: {sentence}." for sentence in (*rules, *views)]
-    if unknown and len(runs) > 1:
-        warnings.append(f"Protocol unknown: {', '.join(unknown)}.")
-    return warnings
-
-
-def labels_of(runs: Sequence[Run]) -> list[str]:
-    """What to call each run's methods in one figure, run by run.
-
-    A method's own name where no other run has it; else with the name of the run.
-    """
-    names = [run.name for run in runs]
-    if len(set(names)) < len(names):
-        names = [f"{name}, run {number}" for number, name in enumerate(names, 1)]
-    everywhere = [method for run in runs for method in run.methods]
-    return [
-        method if everywhere.count(method) == 1 else f"{method} ({name})"
-        for run, name in zip(runs, names, strict=True)
-        for method in run.methods
-    ]

@@ -31,6 +31,10 @@ from nprep.table.view import View
 THRESHOLDS = np.round(np.arange(93.0, 94.3001, 0.05), 2)
 WIDTHS = (0.02, 0.05, 0.1)
 
+# Numbers K of candidates that a predictor's accuracy is given at; the paper's sum N + K = 219 at
+# N = 172 is K = 47.
+KEY_TOP_K = (1, 3, 10, 30, 47, 100, 300, 1000)
+
 
 def best_of(view: View) -> dict[str, float]:
     """The best mean accuracies of a view's cells, in percent: what regret is the distance to."""
@@ -79,6 +83,14 @@ def _method_json(curves: Curves, timed: Curves | None, settings: ReplaySettings)
         "final_test_mean_interval_95": statistics["test_mean_interval_95"],
         "curve": rows,
     }
+    if curves.train_samples:
+        means = {metric: curves.metric(metric).mean(axis=0) for metric in METRICS}
+        content["by_top_k"] = [
+            {"top_k": k, **{f"{m}_mean": float(v[curves.column(n + k)]) for m, v in means.items()}}
+            for n in (curves.train_samples,)
+            for k in KEY_TOP_K
+            if n + k <= curves.horizon
+        ]
     if timed is not None and timed.axis is not None:
         timed_rows = []
         for seconds in KEY_SECONDS:

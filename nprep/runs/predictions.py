@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.runs.folder import write_file
+from nprep.search.trace import Predictions
 
-
-@dataclass(frozen=True)
-class StoredPredictions:
-    """The predictions of one trial's predictor for all architectures of a view.
-
-    Attributes:
-        known: (N,) int32; positions of the architectures that it was trained on.
-        scores: (M,) float32; validation accuracies in [0, 1], or scores without a unit.
-        unit: Whether they are accuracies; else only their order means something.
-        accepted: (M,) bool; what a classifier takes for accurate; None without one.
-    """
-
-    known: NDArray[np.int32]
-    scores: NDArray[np.float32]
-    unit: bool = True
-    accepted: NDArray[np.bool_] | None = None
+StoredPredictions = Predictions
 
 
 def _path(folder: Path, method: str) -> Path:

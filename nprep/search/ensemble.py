@@ -95,6 +95,7 @@ class EnsemblePredictor(NeuralPredictor):
             answers = predictions(backend, plan, networks)
             for trial, task in zip(learning, tasks, strict=True):
                 members = np.stack([next(answers) for _ in range(self.members)])
+                trial.keep(members.mean(axis=0), plan)
                 trial.train_best(self.rank(members, np.random.default_rng(task.seed)))
         return [trial.evaluator.trace() for trial in trials]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol, cast
 
 import numpy as np
@@ -9,8 +11,13 @@ from numpy.typing import NDArray
 
 from nprep.kernels.search.noise import draw_repeats
 from nprep.search.pool import Pool
-from nprep.search.rules import MAX_QUERIES_PER_SAMPLE, ReplayProtocol, noise_seed_of
-from nprep.search.trace import Trace, trace_of
+from nprep.search.rules import (
+    MAX_QUERIES_PER_SAMPLE,
+    ReplayProtocol,
+    is_first_trial,
+    noise_seed_of,
+)
+from nprep.search.trace import Predictions, Trace, trace_of
 from nprep.table.view import View
 
 
@@ -79,6 +86,19 @@ def evaluator_of(
     return cast(OpenPool, pool).evaluator(seed, samples, protocol)
 
 
+def keep_predictions(evaluator: Evaluator, predict: Callable[[], Predictions]) -> None:
+    """Keeps what a trial's predictor predicts for every architecture, if it is to be kept.
+
+    It is for the first trial of a run on a table, where reports show it.
+
+    Args:
+        evaluator: Of the trial.
+        predict: Gives the predictions; not called if they are not kept.
+    """
+    if isinstance(evaluator, TableEvaluator) and evaluator.is_first:
+        evaluator.predictions = predict()
+
+
 class TableEvaluator:
     """Answers the queries of one trial from a table and records what is charged.
 
@@ -116,6 +136,8 @@ class TableEvaluator:
         # By length of training: the cells that were so trained, where they are free then.
         self._seen: dict[int, NDArray[np.bool_]] = {}
         self._over = False
+        self.is_first = is_first_trial(seed)
+        self.predictions: Predictions | None = None
         self.queries = 0
         self.charged = 0
         self.epochs = 0
@@ -222,4 +244,5 @@ class TableEvaluator:
         repeats = np.concatenate([none.astype(np.uint8), *self._repeats])
         epochs = np.concatenate([none.astype(np.uint16), *self._epochs])
         short = bool((epochs != self._full).any())
-        return trace_of(self._view, positions, repeats, epochs if short else None, self._rounds)
+        trace = trace_of(self._view, positions, repeats, epochs if short else None, self._rounds)
+        return replace(trace, predictions=self.predictions)

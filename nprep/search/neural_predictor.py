@@ -11,6 +11,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,15 +23,16 @@ from nprep.kernels.search.evolution import draw_positions
 from nprep.predictor.backends.base import Backend, TrainingTask, predictions
 from nprep.predictor.backends.make import make_backend
 from nprep.predictor.gcn import GcnWeights
+from nprep.predictor.labels import has_unit
 from nprep.predictor.mlp import predict_perceptron, train_perceptron
 from nprep.predictor.plan import SharingPlan, predict
 from nprep.predictor.plan_store import stored_plan
 from nprep.predictor.settings import FAITHFUL, GcnSettings, MlpSettings
 from nprep.search.baselines import space_of
-from nprep.search.evaluator import TableEvaluator
+from nprep.search.evaluator import TableEvaluator, keep_predictions
 from nprep.search.method import Preset
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
-from nprep.search.trace import Trace
+from nprep.search.trace import Predictions, Trace
 from nprep.spaces.nb101.cells import encode_flat
 from nprep.table.view import View
 
@@ -184,6 +186,7 @@ class NeuralPredictor(Preset):
                 accept_by_classifiers(backend, plan, learning)
             regressors = backend.train([trial.regressor_task() for trial in learning])
             for trial, scores in zip(learning, predictions(backend, plan, regressors), strict=True):
+                trial.keep(scores, plan)
                 trial.train_best(scores)
         return [trial.evaluator.trace() for trial in trials]
 
@@ -220,6 +223,8 @@ class PredictorTrial:
         self._settings = method.predictor.for_samples(len(self._known))
         self._chosen = np.ones(len(self._known), bool)
         self._accepts: Callable[[NDArray[np.int32]], NDArray[np.bool_]] | None = None
+        self._classifier: GcnWeights | None = None
+        self._whole: NDArray[np.float32] | None = None
 
     def classifier_task(self) -> TrainingTask:
         """What the classifier learns."""
@@ -236,6 +241,7 @@ class PredictorTrial:
             return predict(classifier, self._view.cells.take(positions)) > 0.5
 
         self._accepts = accepts
+        self._classifier, self._whole = classifier, whole
         accurate = self._labels > self._settings.threshold
         self._chosen = regressor_samples(self._settings, accurate, accepts(self._known))
 
@@ -243,6 +249,23 @@ class PredictorTrial:
         """What the regressor learns."""
         cells = self._view.cells.take(self._known[self._chosen])
         return TrainingTask(cells, self._labels[self._chosen], self._settings, self._seeds[1])
+
+    def keep(self, scores: NDArray[np.float32], plan: SharingPlan) -> None:
+        """Keeps the predictions of a run's first trial.
+
+        Args:
+            scores: (M,) of the regressor.
+            plan: By which all architectures are predicted.
+        """
+
+        def predictions() -> Predictions:
+            accepted = None
+            if self._classifier is not None:
+                whole = predict(self._classifier, plan) if self._whole is None else self._whole
+                accepted = whole > 0.5
+            return Predictions(self._known, scores, has_unit(self._settings), accepted)
+
+        keep_predictions(self.evaluator, predictions)
 
     def train_best(self, scores: NDArray[np.float32]) -> None:
         """Spends what is left of the budget on the best cells."""
@@ -283,6 +306,8 @@ class MlpPredictor(Preset):
             if not evaluator.done:
                 weights = train_perceptron(features[known], labels, self.predictor, regressor_seed)
                 scores = predict_perceptron(weights, features)
+                unit = has_unit(self.predictor)
+                keep_predictions(evaluator, partial(Predictions, known, scores, unit))
                 _train_best(evaluator, scores, known, samples, None)
             traces.append(evaluator.trace())
         return traces

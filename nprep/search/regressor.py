@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.search.evaluator import TableEvaluator
+from nprep.search.evaluator import TableEvaluator, keep_predictions
 from nprep.search.method import Preset
 from nprep.search.neural_predictor import best_new, train_sample
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
-from nprep.search.trace import Trace
+from nprep.search.trace import Predictions, Trace
 from nprep.spaces.nb101.cells import CellBatch, encode_flat
 from nprep.table.view import View
 
@@ -84,8 +85,11 @@ class RegressorSearch(Preset):
                         f"{len(view)} cells, or some that are not finite: predict must give one "
                         "finite number a cell."
                     )
+                scores = scores.astype(np.float32)
+                # A regressor of one's own may predict anything that ascends with accuracy.
+                keep_predictions(evaluator, partial(Predictions, known, scores, unit=False))
                 left = samples - evaluator.charged
-                evaluator.query(best_new(scores.astype(np.float32), known, left))
+                evaluator.query(best_new(scores, known, left))
             traces.append(evaluator.trace())
         return traces
 

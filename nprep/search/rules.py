@@ -93,6 +93,11 @@ def trial_seed(seed: int, method: str, trial: int) -> np.random.SeedSequence:
     return np.random.SeedSequence(seed, spawn_key=(key, trial))
 
 
+def is_first_trial(seed: np.random.SeedSequence) -> bool:
+    """Whether a seed of :func:`trial_seed` is that of trial 0."""
+    return seed.spawn_key[-1:] == (0,)
+
+
 def stream(seed: np.random.SeedSequence, key: int) -> np.random.SeedSequence:
     """An independent child of a seed; unlike ``spawn`` it leaves the parent as it was."""
     return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, key))

@@ -13,6 +13,23 @@ from nprep.table.view import View
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """What a trial's predictor predicts for every architecture of a table.
+
+    Attributes:
+        known: (N,) int32; positions of the architectures that it was trained on.
+        scores: (M,) float32; validation accuracies in [0, 1], or scores without a unit.
+        unit: Whether they are accuracies; else only their order means something.
+        accepted: (M,) bool; what a classifier takes for accurate; None without one.
+    """
+
+    known: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    unit: bool = True
+    accepted: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
 class Trace:
     """The charged queries of one trial, in order.
 
@@ -25,6 +42,8 @@ class Trace:
         rounds: (Q,) int32, ascending from 0; where the rounds begin. The queries of a round wait
             for all rounds before and for nothing else, so that they can be trained in parallel.
             None makes each query a round of its own.
+        predictions: Of the trial's predictor; None without one, and for all trials but a run's
+            first, since they are large.
     """
 
     positions: NDArray[np.int32]
@@ -33,6 +52,7 @@ class Trace:
     seconds: NDArray[np.float32]
     epochs: NDArray[np.uint16] | None = None
     rounds: NDArray[np.int32] | None = None
+    predictions: Predictions | None = None
 
     def __len__(self) -> int:
         """The number of charged queries S."""
@@ -91,6 +111,7 @@ def within_limits(trace: Trace, protocol: ReplayProtocol) -> Trace:
         trace.seconds[:kept],
         None if trace.epochs is None else trace.epochs[:kept],
         None if trace.rounds is None else trace.rounds[trace.rounds < kept],
+        trace.predictions,
     )
 
 

@@ -247,7 +247,7 @@ def test_corrupt_images_can_be_skipped(tmp_path: Path) -> None:
     assert train(data, tmp_path / "run", "--on-corrupt", "skip") == 0
 
 
-def test_too_many_corrupt_images_are_told(
+def test_too_many_corrupt_images_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = image_folder(tmp_path / "data")
@@ -262,13 +262,13 @@ def test_too_many_corrupt_images_are_told(
     assert "no validation image" in capsys.readouterr().err
 
 
-def test_a_batch_of_one_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_batch_of_one_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = image_folder(tmp_path / "data")
     assert train(data, tmp_path / "run", "--batch-size", "1") == 2
     assert "batch_size is 1" in capsys.readouterr().err
 
 
-def test_a_run_with_a_corrupt_image_goes_on_once_it_is_mended(tmp_path: Path) -> None:
+def test_a_run_with_a_corrupt_image_is_resumed_once_it_is_mended(tmp_path: Path) -> None:
     data = image_folder(tmp_path / "data")
     _write("0.png", b"broken")(data)
     assert train(data, tmp_path / "run", "--checkpoint-steps", "1") == 2
@@ -369,7 +369,7 @@ def test_class_file_counts_beside_a_json_about_the_image(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("order", [("x.cls", "x.json"), ("x.json", "x.cls")])
-def test_labels_that_disagree_are_told(tmp_path: Path, order: tuple[str, str]) -> None:
+def test_labels_that_disagree_are_reported(tmp_path: Path, order: tuple[str, str]) -> None:
     content = {"x.cls": b"0", "x.json": b'{"label": 1}'}
     with pytest.raises(DataError, match=r"the labels 0 \(\.cls\) and 1 \(\.json\) for x"):
         _shard_of(tmp_path, {"x.png": png(), **{name: content[name] for name in order}})
@@ -378,7 +378,9 @@ def test_labels_that_disagree_are_told(tmp_path: Path, order: tuple[str, str]) -
 @pytest.mark.parametrize(
     ("labels", "message"), [((1, 2, 3), "count from 1"), ((0, 1, 3), "no image of class 2")]
 )
-def test_labels_with_gaps_are_told(tmp_path: Path, labels: tuple[int, ...], message: str) -> None:
+def test_labels_with_gaps_are_reported(
+    tmp_path: Path, labels: tuple[int, ...], message: str
+) -> None:
     write_shards(tmp_path, "train", [(png(), label) for label in labels], ".png", 10)
     write_shards(tmp_path, "val", [(png(), label) for label in labels], ".png", 10)
     with pytest.raises(DataError, match=message):
@@ -402,14 +404,14 @@ def test_sixteen_bits_are_seen(tmp_path: Path) -> None:
         decode(out.getvalue())
 
 
-def test_a_compressed_shard_is_told_as_such(tmp_path: Path) -> None:
+def test_a_compressed_shard_is_reported_as_such(tmp_path: Path) -> None:
     data = shard_folder(tmp_path / "data")
     _gzipped(data)
     with pytest.raises(DataError, match="unpack it with gunzip"):
         open_parts(tiny(data=str(data)))
 
 
-def test_little_shared_memory_is_told_and_changes_no_batch(
+def test_little_shared_memory_is_reported_and_changes_no_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = image_folder(tmp_path / "data")
@@ -445,14 +447,14 @@ class _Hangs:
         return "slow"
 
 
-def test_a_loader_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loader_that_hangs_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = DataParts(_Hangs(), _Hangs(), None)
     monkeypatch.setattr("nprep.imagenet.training.loop.open_parts", lambda settings: parts)
     with pytest.raises(NprepError, match=r"not loaded in time .* --loader-timeout"):
         run_training(tiny(workers=1, loader_timeout=1.0), tmp_path / "run")
 
 
-def test_batches_know_how_to_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_can_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     """What DataLoader's pinning thread looks for; without it, it leaves a batch as it is."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
     batch = loading.Batch(torch.zeros(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64), ["x"])

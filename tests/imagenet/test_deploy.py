@@ -77,7 +77,7 @@ def test_exported_weights_are_the_averaged_ones(run: Path) -> None:
     assert all(torch.equal(value, weights[name]) for name, value in state["average"].items())
 
 
-def test_unknown_formats_and_missing_runs_are_told(run: Path, tmp_path: Path) -> None:
+def test_unknown_formats_and_missing_runs_are_reported(run: Path, tmp_path: Path) -> None:
     model, about = load_trained(run)
     with pytest.raises(NprepError, match="coreml"):
         export(model, about, tmp_path / "net", ["coreml"])
@@ -129,7 +129,7 @@ def test_small_commands(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "--data"),
     ],
 )
-def test_wrong_searches_are_told(
+def test_wrong_searches_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
 ) -> None:
     assert entry(["search", "--output", str(tmp_path / "study"), "--device", "cpu", *flags]) == 2

@@ -77,7 +77,7 @@ def answers(study: Path) -> tuple[list[Any], dict[str, dict[str, Any]], dict[str
     return asked, results, {n: {**s["model"], **s["average"]} for n, s in weights.items()}
 
 
-def test_killed_search_goes_on_and_repeats_no_training(
+def test_a_killed_search_resumes_and_repeats_no_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:

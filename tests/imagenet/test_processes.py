@@ -64,7 +64,9 @@ UNEVEN = {"synthetic_data": 20, "batch_size": 3, "epochs": 3, "dropout": 0.0}
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_reported_is_what_the_saved_network_has(tmp_path: Path, count: int, ema: float) -> None:
+def test_the_reported_result_is_that_of_the_saved_network(
+    tmp_path: Path, count: int, ema: float
+) -> None:
     settings = tiny(**UNEVEN, ema=ema)
     train(count, tmp_path, **UNEVEN, ema=ema)
     result = json.loads((tmp_path / "result.json").read_text())
@@ -97,7 +99,7 @@ def test_stopped_by_sigterm_resumes_to_the_same_bits(tmp_path: Path) -> None:
     assert_same(weights_of(tmp_path / "parts"), weights_of(tmp_path / "whole"))
 
 
-def test_half_of_torchruns_environment_is_told(
+def test_half_of_torchruns_environment_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -118,7 +120,7 @@ def test_processes_do_not_share_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         processes.join("cuda:0")
 
 
-def test_a_card_without_bfloat16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_card_without_bfloat16_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "T4")
     with pytest.raises(SettingsError, match="T4 does not compute in it"):

@@ -30,7 +30,7 @@ def starts_of(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_no_cluster_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_cluster_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     # In Ray's place: on a machine with a cluster of its own, "auto" would find that.
     def nobody(**options: object) -> None:
         raise ConnectionError("Could not find any running Ray instance")

@@ -133,7 +133,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any,
 
 
 @pytest.mark.parametrize("die_after", [0, 1, 11, 12, 13, 15, 17, 20, 24])
-def test_killed_anywhere_goes_on_and_repeats_nothing(
+def test_killed_anywhere_resumes_and_repeats_nothing(
     tmp_path: Path, whole: dict[str, list[tuple[Any, ...]]], die_after: int
 ) -> None:
     first, second = FakeEngine(die_after), FakeEngine()
@@ -167,7 +167,7 @@ def test_failed_trainings_are_left_out(tmp_path: Path) -> None:
     assert summary["methods"]["evolution"]["encoding"][0] != "0"
 
 
-def test_all_failed_is_told(tmp_path: Path) -> None:
+def test_all_failed_is_reported(tmp_path: Path) -> None:
     with pytest.raises(NprepError, match="all trainings of the study failed"):
         run_study(tmp_path, FakeEngine(fails=lambda arch: True))
 
@@ -216,7 +216,7 @@ def test_another_latency_table_is_another_study(tmp_path: Path) -> None:
         Study(tmp_path, study_settings(), limits(2), FakeEngine(), True)
 
 
-def test_a_damaged_ledger_is_told(tmp_path: Path) -> None:
+def test_a_damaged_ledger_is_reported(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     ledger.propose("random", "sample", "full", [str(number) * 20 for number in range(900)])
     ledger.close()
@@ -247,12 +247,12 @@ def test_a_file_that_is_no_ledger(tmp_path: Path) -> None:
         ({"candidates": 2}, "fewer than top_k"),
     ],
 )
-def test_senseless_studies_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_wrong_studies_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         study_settings(**changes)
 
 
-def test_limits_hold_and_impossible_ones_are_told() -> None:
+def test_limits_hold_and_impossible_ones_are_reported() -> None:
     macs = costs.macs(SPACE)
     middle = float(np.median(macs.of(SPACE.sample(np.random.default_rng(0), 500))))
     limits = make_limits(SPACE, None, 0, 0, 2 * middle / 1e6, 0)
@@ -312,7 +312,7 @@ def test_latency_table_round_trip(tmp_path: Path) -> None:
         (lambda t: [1, 2], "damaged"),
     ],
 )
-def test_wrong_latency_tables_are_told(
+def test_wrong_latency_tables_are_reported(
     tmp_path: Path, spoil: Callable[[Any], Any], message: str
 ) -> None:
     path = tmp_path / "table.json"
@@ -378,7 +378,7 @@ def test_full_space_gets_the_papers_depth() -> None:
     assert max(s.layers for s in candidate_settings(22)) == 18
 
 
-def test_frontier_keeps_what_nothing_beats() -> None:
+def test_frontier_holds_the_undominated_networks() -> None:
     cloud = Cloud(np.array([3.0, 1, 2, 1, 4]), np.array([70.0, 60, 65, 61, 69]))
     edge = cloud.frontier()
     assert edge.cost.tolist() == [1, 2, 3]

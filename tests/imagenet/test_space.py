@@ -89,7 +89,7 @@ def test_wrong_encodings_are_refused(text: str, message: str) -> None:
     "setting",
     [{"num_classes": 1}, {"depth": 0}, {"width": 0}, {"image_size": 4}, {"stem_stride": 3}],
 )
-def test_senseless_spaces_are_refused(setting: dict[str, int]) -> None:
+def test_wrong_spaces_are_refused(setting: dict[str, int]) -> None:
     with pytest.raises(SettingsError, match=next(iter(setting))):
         MobileSpace(**setting)
 

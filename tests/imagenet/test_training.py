@@ -241,7 +241,7 @@ def test_a_second_training_in_the_folder_is_refused(tmp_path: Path) -> None:
     run_training(tiny(max_steps=1), tmp_path)
 
 
-def test_divergence_is_told_and_keeps_the_checkpoint(
+def test_divergence_is_reported_and_keeps_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     healthy = Trainer._to_device
@@ -271,7 +271,7 @@ def test_full_disk_keeps_the_checkpoint(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-def test_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+def test_damaged_checkpoint_is_reported(tmp_path: Path) -> None:
     run_training(tiny(), tmp_path)
     (tmp_path / "result.json").unlink()
     (tmp_path / "previous.pt").unlink()
@@ -282,7 +282,7 @@ def test_damaged_checkpoint_is_told(tmp_path: Path) -> None:
             run_training(tiny(), tmp_path, resume=True)
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before(tmp_path: Path) -> None:
     run_training(tiny(), tmp_path / "whole")
     run_training(tiny(), tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
@@ -434,7 +434,7 @@ def test_official_schedule_of_the_cells() -> None:
     assert learning_rate(settings, 54 * 156, 156, 256) == pytest.approx(0.1)
 
 
-def test_norms_and_biases_do_not_decay() -> None:
+def test_normalisations_and_biases_do_not_decay() -> None:
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     decayed, plain = parameter_groups(model, tiny())
     assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3, 3, 3)]
@@ -499,9 +499,7 @@ def test_presets_make_sense(name: str) -> None:
         ({"arch": "nb101:01:input,output"}, "cannot be read"),
     ],
 )
-def test_senseless_settings_are_refused(
-    tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
+def test_wrong_settings_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(NprepError, match=message):
         run_training(tiny(**changes), tmp_path)
 

@@ -80,7 +80,7 @@ def test_a_small_change_changes_the_key(cell: naive.Cell, data: st.DataObject) -
         assert (key(cell) == key(changed)) == naive.isomorphic(cell, changed)
 
 
-def test_bits_beyond_the_last_vertex_are_not_looked_at() -> None:
+def test_bits_beyond_the_last_vertex_are_ignored() -> None:
     bits, operations, sizes = naive.pack_many([([[0, 1], [0, 0]], ["input", "output"])])
     noisy = bits | np.uint32(1 << 20 | 1 << 5)
     codes, pruned, _, size = cells.prune_batch(noisy, operations, sizes)

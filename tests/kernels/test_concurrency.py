@@ -103,7 +103,7 @@ def test_one_machine_is_the_sequential_method(preset: str, rules: str) -> None:
         np.testing.assert_allclose(timed.ends, np.cumsum(trace.seconds, dtype=np.float64))
 
 
-def test_more_machines_are_sooner_done_and_know_less() -> None:
+def test_more_machines_finish_earlier_and_know_less() -> None:
     method = RegularizedEvolution()
     seeds = [trial_seed(5, "m", trial) for trial in range(12)]
     ends, late = [], []

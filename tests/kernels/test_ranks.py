@@ -73,7 +73,7 @@ def test_correlations_equal_those_of_scipy(levels: int) -> None:
     assert pearson(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-12)
 
 
-def test_what_does_not_vary_has_no_correlation() -> None:
+def test_constant_values_have_no_correlation() -> None:
     constant, other = np.ones(5), np.arange(5.0)
     for correlation in (kendall_tau, spearman, pearson):
         assert math.isnan(correlation(constant, other))

@@ -73,7 +73,7 @@ def naive_predict(trees: TreeEnsemble, features: np.ndarray) -> np.ndarray:
     splits=st.integers(0, 12),
     cells=st.integers(0, 300),
 )
-def test_predict_walks_like_the_naive_oracle(
+def test_predictions_equal_the_reference_implementation(
     seed: int, trees: int, features: int, splits: int, cells: int
 ) -> None:
     ensemble = random_ensemble(seed, trees, features, splits)

@@ -18,8 +18,9 @@ from nprep._console import run as run_command
 from nprep.errors import NprepError, RunFolderError, SettingsError
 from nprep.plot.cli import best_for_regret, chosen, main
 from nprep.plot.data import figure_data
+from nprep.results.comparable import check_comparable, labels_of
 from nprep.results.curves import curve_rows, curves_of, to_csv
-from nprep.results.reading import check_comparable, labels_of, read_run
+from nprep.results.reading import read_run
 from nprep.results.series import Series, read_series, series_of
 from nprep.runs.protocols import PROTOCOLS
 from nprep.table.table import Table
@@ -110,7 +111,7 @@ def test_regret_is_the_distance_to_the_best(run_folder: Path) -> None:
         best_for_regret([lone], "test", "regret")
 
 
-def test_lone_curves_are_drawn(run_folder: Path, tmp_path: Path) -> None:
+def test_curves_without_settings_are_drawn(run_folder: Path, tmp_path: Path) -> None:
     shutil.copy(run_folder / "curves.csv", tmp_path / "mine.csv")
     run = read_run(tmp_path / "mine.csv")
     assert run.content == {}
@@ -137,7 +138,7 @@ def test_different_protocols_are_refused(
     assert "Not comparable" in out.read_text()
 
 
-def test_other_values_are_warned_of(run_folder: Path) -> None:
+def test_runs_on_other_values_give_a_warning(run_folder: Path) -> None:
     run = read_run(run_folder)
     content = json.loads(json.dumps(run.content))
     content["run"]["view"]["digest"] = "0" * 32
@@ -186,7 +187,7 @@ def test_mistakes_are_named(
     assert not list(tmp_path.iterdir())
 
 
-def test_unfinished_run_says_how_to_go_on(run_folder: Path, tmp_path: Path) -> None:
+def test_unfinished_run_says_how_to_resume(run_folder: Path, tmp_path: Path) -> None:
     shutil.copy(run_folder / "settings.json", tmp_path / "settings.json")
     with pytest.raises(RunFolderError, match="has not finished: continue it with"):
         read_run(tmp_path)

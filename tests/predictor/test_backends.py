@@ -120,7 +120,7 @@ def test_graphs_of_22_nodes_and_18_layers(name: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*NAMES, GPU])
-def test_nothing_to_ask(name: str, folder: Path) -> None:
+def test_no_cells_no_predictors_and_no_trainings(name: str, folder: Path) -> None:
     backend = backend_of(name, folder)
     none = SharingPlan.build(CELLS.take(np.zeros(0, np.int64)))
     (outputs,) = backend.outputs(none, [untrained(SMALL)])
@@ -153,7 +153,7 @@ def tasks_of(settings: GcnSettings, sizes: list[int]) -> list[TrainingTask]:
 
 
 @pytest.mark.parametrize("name", ["numba", "host", GPU])
-def test_company_changes_nothing(name: str, folder: Path) -> None:
+def test_a_training_does_not_depend_on_those_beside_it(name: str, folder: Path) -> None:
     # Beyond rounding: trials that end early leave places of a stacked product empty.
     settings = replace(QUICK, dropout_head=0.1, dropout_layers=0.1)
     tasks = tasks_of(settings, [30, 30, 12, 25, 7])
@@ -188,7 +188,7 @@ def test_training_learns_what_the_cpu_learns(name: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["numba", "host", GPU])
 @pytest.mark.parametrize("chains", [False, True], ids=["cells", "22 vertices, 18 layers"])
-def test_whole_batches_train_alike(name: str, chains: bool, folder: Path) -> None:
+def test_backends_train_whole_batches_alike(name: str, chains: bool, folder: Path) -> None:
     # With all samples in one batch no order matters, so all trainers must agree.
     settings = replace(QUICK, batch=40, epochs=6)
     tasks = tasks_of(settings, [40, 33])

@@ -111,7 +111,9 @@ def test_the_best_are_ranked_by_position_in_the_view(seed: int, cells: int, coun
     assert best_new(scores, known, count, lambda p: good[p]).tolist() == expected[:count]
 
 
-def test_asking_the_classifier_about_few_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ranking_is_the_same_if_few_cells_are_classified(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rng = np.random.default_rng(0)
     scores = rng.integers(0, 300, 5000).astype(np.float32)
     known = rng.choice(5000, 100, replace=False).astype(np.int32)

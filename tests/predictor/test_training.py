@@ -211,7 +211,7 @@ def test_perceptron_fits_repeats_and_cuts_its_work() -> None:
         ({"threshold": 91.0}, "threshold is 91.0"),
     ],
 )
-def test_settings_that_make_no_sense(change: dict[str, object], words: str) -> None:
+def test_wrong_settings(change: dict[str, object], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         replace(SMALL, **change)  # type: ignore[arg-type] # each case is wrong on purpose
 

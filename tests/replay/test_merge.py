@@ -87,7 +87,7 @@ def test_shards_divide_the_blocks(trials: int, block: int, of: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/3", "4/3", "-1/3", "1/0", "a/b", "1/2/3", "1.5/2"])
-def test_what_is_no_shard(text: str) -> None:
+def test_wrong_shards_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="shard is"):
         Shard.parse(text)
 
@@ -105,7 +105,7 @@ def test_merged_files_are_those_of_a_single_run(
     assert everything(tmp_path / "out") == everything(single)
 
 
-def test_a_merge_that_was_killed_goes_on(single: Path, shards: list[Path], tmp_path: Path) -> None:
+def test_a_killed_merge_is_resumed(single: Path, shards: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "out"
     merge(shards, folder, source=SOURCE)
     files = sorted(folder.glob("trials/*/*.npz"))

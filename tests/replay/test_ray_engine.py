@@ -39,7 +39,7 @@ SETTINGS = ReplaySettings(
 )
 
 
-def test_missing_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ray_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'nprep\[ray\]'"):
         RayCluster("auto")
@@ -179,13 +179,13 @@ def test_a_driver_that_was_killed_is_resumed(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "host:99999"])
-def test_no_cluster_is_told(address: str) -> None:
+def test_no_cluster_is_reported(address: str) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
     with pytest.raises(SettingsError, match="no Ray cluster answers"):
         RayCluster(address)
 
 
-def test_what_can_never_run_is_told(
+def test_what_can_never_run_is_reported(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RayCluster, "retries", 1)

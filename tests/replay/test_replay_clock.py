@@ -48,7 +48,7 @@ def slow_state(ends: list[int], validation: list[int], time: float) -> int | Non
 @given(
     trainings=st.lists(st.tuples(st.integers(1, 20), st.integers(0, 6)), min_size=1, max_size=12)
 )
-def test_steps_equal_a_look_back_at_each_time(trainings: list[tuple[int, int]]) -> None:
+def test_steps_equal_a_search_at_each_time(trainings: list[tuple[int, int]]) -> None:
     ends, values = (list(column) for column in zip(*trainings, strict=True))
     test = np.arange(len(ends)) / 100
     steps = steps_of(np.array(ends, float), np.array(values, float) / 10, test)

@@ -66,7 +66,7 @@ def test_files_do_not_depend_on_jobs(reference: Path, tmp_path: Path, jobs: int)
     assert outputs(tmp_path / "out") == outputs(reference)
 
 
-def test_seed_matters_and_methods_do_not_bear_on_each_other(
+def test_the_seed_matters_and_methods_do_not_affect_each_other(
     reference: Path, tmp_path: Path
 ) -> None:
     def of(folder: Path, method: str) -> list[str]:

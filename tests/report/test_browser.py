@@ -17,7 +17,8 @@ pytestmark = pytest.mark.skipif(
 _OVERLAPS = """
 (() => {
   const leaves = [...document.querySelectorAll(
-    'h1, h2, h3, p, figcaption, nav li, .scroll, pre, figure img, .cells > li, summary, footer')]
+    'h1, h2, h3, p:not(.modelled p), figcaption, nav li, .scroll, pre, figure img, .cells > li, '
+    + 'summary, footer')]
     .filter(e => e.checkVisibility() && !e.parentElement.closest('.scroll, .cells, pre'))
     .map(e => [e.tagName + ' ' + (e.alt || e.textContent).trim().slice(0, 40), e]);
   const found = [];
@@ -53,6 +54,14 @@ _SMALL = """
 """
 
 
+# Tables of which a part is out of sight.
+_CUT = """
+[...document.querySelectorAll('.scroll')]
+  .filter(e => e.checkVisibility() && e.scrollWidth > e.clientWidth)
+  .map(e => e.getAttribute('aria-label').slice(0, 60))
+"""
+
+
 def test_page_in_a_browser(page_path: Path) -> None:
     with browser() as page:
         for width in (1280, 400, 320):
@@ -79,6 +88,8 @@ def test_page_in_a_browser(page_path: Path) -> None:
             page.run("document.querySelectorAll('details').forEach(d => d.open = true)")
             assert page.run(_OVERLAPS) == [], width
             assert page.run(_OUTSIDE) == [], width
+            if width == 1280:
+                assert page.run(_CUT) == []
         assert page.complaints() == []
         asked = {url for url in page.requests() if not url.startswith("data:")}
         assert asked == {page_path.resolve().as_uri()}
@@ -91,6 +102,8 @@ def test_the_measure_finds_faults(tmp_path: Path) -> None:
         "<!DOCTYPE html><title>x</title><p>one</p><p style='margin-top:-40px'>two</p>"
         "<p style='width:2000px;font-size:8px'>three</p>"
         "<script>console.error('four')</script><img src='missing.png' alt=''>"
+        "<div class='scroll' aria-label='five' style='overflow:auto;width:50px'>"
+        "<div style='width:90px'>x</div></div>"
     )
     with browser() as page:
         page.open(path, 400)
@@ -98,5 +111,6 @@ def test_the_measure_finds_faults(tmp_path: Path) -> None:
         assert page.run(_OVERLAPS) == ["P one / P two"]
         assert page.run(_OUTSIDE) == ["P three"]
         assert page.run(_SMALL) == ["three"]
+        assert page.run(_CUT) == ["five"]
         assert any("four" in complaint for complaint in page.complaints())
         assert any("missing.png" in url for url in page.requests())

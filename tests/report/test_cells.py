@@ -1,23 +1,26 @@
-"""What trials end with, and the predictors of stored trials."""
+"""What trials end with, and the numbers of the page's figures."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
-import pytest
 
-from nprep.errors import SettingsError
-from nprep.report.cells import best_found, deployed
-from nprep.report.figures import accuracy_map, density
-from nprep.report.refit import can_refit, refit
+from nprep.report.pictures.predictions import density
+from nprep.report.pictures.sample_map import accuracy_map
+from nprep.report.sections.cells import joined
 from nprep.results.curves import curves_of
+from nprep.results.found import best_found, deployed
+from nprep.results.reading import Run
+from nprep.results.summary import summarize
 from nprep.runs.folder import Results
+from nprep.runs.settings import ReplaySettings
 from nprep.search.baselines import RandomSearch
 from nprep.search.neural_predictor import preset
 from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.spaces.nb101.cells import cells_from_specs, format_hashes, module_hashes
+from nprep.spaces.nb101.spec import Spec
 from tests.synthetic import synthetic_view
 
 VIEW = synthetic_view()
@@ -42,45 +45,33 @@ def test_best_found_are_counted_and_sorted() -> None:
     found = best_found(ends, VIEW, 5)
     everything = Counter(np.concatenate(list(ends.values())).tolist())
     best = sorted(everything, key=lambda cell: (-VIEW.test[cell], cell))[:5]
-    assert [cell.test for cell in found] == [100.0 * float(VIEW.test[cell]) for cell in best]
+    assert [cell["position"] for cell in found] == best
     for cell, position in zip(found, best, strict=True):
-        assert sum(cell.trials.values()) == everything[position]
-        for name, number in cell.trials.items():
+        assert cell["test_percent"] == 100.0 * float(VIEW.test[position])
+        assert sum(cell["trials"].values()) == everything[position]
+        for name, number in cell["trials"].items():
             assert number == (ends[name] == position).sum()
-        assert cell.place == 1 + (VIEW.test > VIEW.test[position]).sum()
-        assert cell.module_hash == format_hashes(module_hashes(cells_from_specs([cell.spec])))[0]
+        assert cell["place"] == 1 + (VIEW.test > VIEW.test[position]).sum()
+        spec = Spec(cell["architecture"]["matrix"], cell["architecture"]["operations"])
+        digest = format_hashes(module_hashes(cells_from_specs([spec])))[0]
+        assert cell["architecture"]["module_hash"] == digest
     assert best_found({}, VIEW, 5) == []
 
 
-@pytest.mark.parametrize("name", ["np", "np-one-stage", "mlp"])
-def test_refit_is_the_trials_own_predictor(name: str) -> None:
-    """The proof is in the queries: it asks for the stored candidates, in order."""
-    method = preset(name, 40)
-    quick = dataclasses.replace(method.predictor, epochs=15)
-    method = dataclasses.replace(method, predictor=quick)
-    results = results_of(method, 2, 100, name)
-    settings = method.settings()
-    # As settings.json has it.
-    settings["predictor"] = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in settings["predictor"].items()  # type: ignore[attr-defined]
-    }
-    assert can_refit(settings)
-    for trial in range(2):
-        found = refit(settings, 7, trial, results, VIEW)
-        assert found.same
-        assert found.unit
-        assert len(found.known) == 40
-        assert (found.accepted is not None) == (name == "np")
-    other = refit(settings, 8, 0, results, VIEW)
-    assert not other.same
-
-
-def test_other_methods_are_not_refit() -> None:
-    settings: dict[str, object] = {"name": "random"}
-    assert not can_refit(settings)
-    with pytest.raises(SettingsError, match="'random' cannot be trained again"):
-        refit(settings, 0, 0, results_of(RandomSearch(), 1, 5), VIEW)
+def test_best_of_several_runs_is_complete() -> None:
+    """What each run names suffices for the best of all."""
+    ends = {name: deployed(results_of(RandomSearch(), 40, 20, name), VIEW) for name in "abc"}
+    runs = []
+    for place, names in enumerate((("a",), ("b", "c")), 1):
+        summary = {"best_found": {"found": best_found({n: ends[n] for n in names}, VIEW)}}
+        content = {"run": {"trials": 40}}
+        runs.append(Run(Path(f"run-{place}"), content, summary, ()))
+    together = best_found(ends, VIEW)
+    found = joined(runs)
+    assert [each["position"] for each in found] == [each["position"] for each in together]
+    for one, other in zip(found, together, strict=True):
+        counted = {words.split(" ")[0]: int(words.split(" ")[3]) for words in one["by"]}
+        assert counted == other["trials"]
 
 
 def test_density_counts_every_cell_once() -> None:
@@ -95,15 +86,17 @@ def test_density_counts_every_cell_once() -> None:
 
 
 def test_map_is_the_mean_at_n_plus_k() -> None:
-    def curves(n: int, horizon: int) -> object:
+    def entry(n: int, horizon: int) -> tuple[object, dict]:
         results = results_of(preset("mlp", n), 3, horizon, f"mlp-{n}")
-        return curves_of("mlp", n, horizon, results, VIEW)
+        curves = curves_of("mlp", n, horizon, results, VIEW)
+        summary = summarize([curves], ReplaySettings(bootstrap=10), {})
+        return curves, summary["methods"]["mlp"]
 
-    all_curves = [curves(60, 100), curves(20, 50)]
-    data = accuracy_map(all_curves)  # type: ignore[arg-type]
+    (sixty, one), (twenty, other) = entry(60, 100), entry(20, 50)
+    data = accuracy_map([one, other])
     assert data.train_samples == (20, 60)
     assert data.top_k == (1, 3, 10, 30)
-    assert data.values[1, 2] == all_curves[0].test[:, 69].mean()  # type: ignore[attr-defined]
-    assert data.values[0, 3] == all_curves[1].test[:, 49].mean()  # type: ignore[attr-defined]
-    short = accuracy_map([curves(60, 100), curves(20, 25)])  # type: ignore[list-item]
+    assert data.values[1, 2] == sixty.test[:, 69].mean()  # type: ignore[attr-defined]
+    assert data.values[0, 3] == twenty.test[:, 49].mean()  # type: ignore[attr-defined]
+    short = accuracy_map([one, entry(20, 25)[1]])
     assert np.isnan(short.values[0]).tolist() == [False, False, True, True]

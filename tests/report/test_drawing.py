@@ -27,12 +27,12 @@ SKIP = Spec(
 )
 
 
-def test_layers_are_longest_ways() -> None:
+def test_layers_are_longest_paths() -> None:
     assert layers_of(SKIP) == [0, 1, 2, 3]
 
 
 @given(SPECS)
-def test_layers_equal_a_search_over_all_ways(spec: Spec) -> None:
+def test_layers_equal_a_search_over_all_paths(spec: Spec) -> None:
     size = len(spec.operations)
 
     def longest(vertex: int) -> int:
@@ -86,7 +86,7 @@ def test_svg_is_sound(spec: Spec) -> None:
     assert " id=" not in drawing
 
 
-def test_words_for_those_who_cannot_see() -> None:
+def test_figures_are_described_in_words() -> None:
     assert describe(SKIP) == (
         "Cell of 4 vertices: input to conv 3×3 (1), max-pool 3×3 (2), output; conv 3×3 (1) to "
         "max-pool 3×3 (2); max-pool 3×3 (2) to output."

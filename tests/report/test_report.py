@@ -17,14 +17,18 @@ import pytest
 
 from nprep._console import run as run_command
 from nprep.quality.experiment import PARTS
-from nprep.report import tables
 from nprep.report.cli import main
+from nprep.report.context import groups
 from nprep.report.html import Table, text
-from nprep.report.predictor_sections import agreement_rows
-from nprep.report.refit import Predictions
-from nprep.report.sections import clock_targets, groups
-from nprep.report.tables import part_words
+from nprep.report.sections.machines import clock_targets
+from nprep.report.sections.predictors import agreement_rows
+from nprep.report.tables.accuracy import accuracy_table, regret_table
+from nprep.report.tables.clock import clock_table
+from nprep.report.tables.efficiency import answer_sentences, answer_table, headline_table
+from nprep.report.tables.run import provenance_table
+from nprep.report.words import duration, part_words
 from nprep.results.reading import read_run
+from nprep.runs.predictions import StoredPredictions
 from tests.report.runs import FREE, make_run, rewrite
 
 _VOID = {"meta", "link", "img", "source", "br", "hr"}
@@ -100,16 +104,17 @@ def test_page_has_all_parts(page_path: Path) -> None:
     page = Page(page_path.read_text())
     anchors = [section["aria-labelledby"] for section in page.all("section")]
     assert anchors == [
-        "run", "curves", "accuracies", "speedups", "machines", "predictions", "quality", "map",
-        "cells",
+        "answer", "accuracies", "speedups", "curves", "machines", "cells", "predictions", "map",
+        "quality", "run",
     ]  # fmt: skip
     words = " ".join(page.words)
-    assert "Modelled, not measured" in words
-    assert "Protocol wen2020" in words
+    # What is modelled is said once, in sight wherever one reads.
+    assert words.count("Modelled, not measured") == 1
+    assert [a.get("class") for a in page.all("aside")] == ["modelled"]
     assert "digest of the values" in words
     # The second run was asked for no simulation of machines, and says so.
     assert "second was not simulated on several machines." in words
-    assert "It asks for the same candidates as the stored trial." in words
+    assert "Predicted against true accuracy: mlp, first" in words
     assert "There is" not in words
 
 
@@ -150,29 +155,47 @@ def test_same_runs_give_the_same_page(run_folder: Path, tmp_path: Path) -> None:
     pages = []
     for name in ("one.html", "two.html"):
         arguments = [str(run_folder), "--out", str(tmp_path / name), "--quiet", "--no-files"]
-        assert main([*arguments, "--refit", "0"]) == 0
+        assert main(arguments) == 0
         pages.append((tmp_path / name).read_bytes())
     assert pages[0] == pages[1]
     assert not (tmp_path / "one-figures").exists()
-    assert "--refit 1" in pages[0].decode()
 
 
 def test_tables_are_the_summarys_numbers(run_folder: Path) -> None:
     run = read_run(run_folder)
-    accuracy = tables.accuracy_table(run, "test")
+    accuracy = accuracy_table(run, "test")
     summary = run.summary["methods"]["mlp"]
     row = next(row for row in accuracy.rows if row[0] == "mlp")
     at = accuracy.header.index("50")
     value = next(r["test_mean"] for r in summary["curve"] if r["samples"] == 50)
     assert row[at] == f"{value:.2f}"
-    headline = tables.headline_table(run)
+    headline = headline_table(run)
     assert headline is not None
     first = run.summary["speedups"][0]["test_at_baseline_samples"]
     assert headline.rows[0][3] == f"{first['samples']:,}"
-    regret = tables.regret_table(run)
+    regret = regret_table(run)
     assert regret is not None
     assert len(regret.rows) == 6
-    assert [row[1] for row in tables.provenance_table(run).rows]
+    assert [row[1] for row in provenance_table(run).rows]
+
+
+def test_the_answer_is_the_summarys(run_folder: Path) -> None:
+    run = read_run(run_folder)
+    needed = run.summary["needed"]
+    assert (needed["reference"], needed["samples"]) == ("evolution", 120)
+    table = answer_table(run)
+    assert table is not None
+    rows = {row[0]: row for row in table.rows}
+    assert set(rows) == {"random", "evolution", "mlp"}
+    entry = needed["test"]["methods"]["mlp"]
+    if entry["samples"] is None:
+        assert rows["mlp"][1] == "not reached"
+    else:
+        assert rows["mlp"][1].startswith(f"{entry['samples']:,.0f} (")
+    assert rows["evolution"][2:4] == ("–", "–")
+    [sentence] = answer_sentences(run)
+    assert sentence.startswith("mlp ")
+    assert ("does not reach" in sentence) == (entry["samples"] is None)
 
 
 def test_clock_table_is_the_summarys_numbers(run_folder: Path) -> None:
@@ -187,7 +210,7 @@ def test_clock_table_is_the_summarys_numbers(run_folder: Path) -> None:
                 at["seconds_interval_95"] = [at["seconds"] / 2, None]
     run = dataclasses.replace(run, summary=summary)
     assert clock_targets(run) == [93.5, 94.0]
-    table = tables.clock_table(run, 93.5)
+    table = clock_table(run, 93.5)
     assert table.header == ("method", "1", "10")
     assert table.rows == (
         ("random", "2.0 h (1.0 h to open)", "not reached"),
@@ -202,7 +225,7 @@ def test_clock_table_is_the_summarys_numbers(run_folder: Path) -> None:
      (864000.0, "10.0 days")],
 )  # fmt: skip
 def test_durations(seconds: float | None, words: str) -> None:
-    assert tables.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 def test_text_is_escaped() -> None:
@@ -221,15 +244,17 @@ def test_perfect_predictors_agree_perfectly() -> None:
 
     truth = np.linspace(85.0, 94.0, 2000)
     known = np.arange(0, 2000, 100, dtype=np.int32)
-    perfect = Predictions(known, (truth / 100).astype(np.float32), True, None, True)
-    rows = agreement_rows("mine", [perfect], truth)
+    perfect = StoredPredictions(known, (truth / 100).astype(np.float32))
+    rows = agreement_rows("mine", perfect, truth)
     assert [row[0] for row in rows] == [f"mine, {part_words(part)}" for part in PARTS]
     for row in rows:
-        assert row[1:5] == ("1", "1.000", "1.000", "0.000")
-        assert row[6:8] == ("1.000", "1.000")
+        assert row[1:4] == ("1.000", "1.000", "0.000")
+        assert row[5:7] == ("1.000", "1.000")
 
 
-def test_moved_table_is_asked_for(run_folder: Path, table: Path, tmp_path: Path) -> None:
+def test_a_table_that_was_moved_must_be_named(
+    run_folder: Path, table: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run_folder, copy)
     settings = json.loads((copy / "settings.json").read_text())
@@ -237,10 +262,11 @@ def test_moved_table_is_asked_for(run_folder: Path, table: Path, tmp_path: Path)
     rewrite(copy, "settings.json", json.dumps(settings))
     out = tmp_path / "r.html"
     assert main([str(copy), "--out", str(out), "--quiet", "--no-files"]) == 0
+    assert "Predictions of copy need" in out.read_text()
     assert "gone.h5" in out.read_text()
-    arguments = [str(copy), "--out", str(out), "--quiet", "--no-files", "--refit", "0"]
+    arguments = [str(copy), "--out", str(out), "--quiet", "--no-files"]
     assert main([*arguments, "--table", str(table)]) == 0
-    assert "The best, by mean test accuracy" in out.read_text()
+    assert "Predictions of copy need" not in out.read_text()
 
 
 def test_other_protocols_are_shown_apart(run_folder: Path, table: Path, tmp_path: Path) -> None:
@@ -248,7 +274,7 @@ def test_other_protocols_are_shown_apart(run_folder: Path, table: Path, tmp_path
     runs = [read_run(run_folder), read_run(free)]
     assert [len(group) for group in groups(runs)] == [1, 1]
     out = tmp_path / "r.html"
-    arguments = [str(run_folder), str(free), "--out", str(out), "--quiet", "--refit", "0"]
+    arguments = [str(run_folder), str(free), "--out", str(out), "--quiet"]
     assert main([*arguments, "--no-files"]) == 0
     words = " ".join(Page(out.read_text()).words)
     assert "differ in protocol (duplicates 'charged' and 'free'); they are shown apart." in words
@@ -257,14 +283,14 @@ def test_other_protocols_are_shown_apart(run_folder: Path, table: Path, tmp_path
     assert sum(alt.startswith("Line chart of test accuracy") for alt in charts) == 4
 
 
-def test_damaged_trials_are_named(run_folder: Path, tmp_path: Path) -> None:
+def test_damaged_predictions_are_named(run_folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run_folder, copy)
-    block = next(copy.glob("trials/mlp/*.npz"))
-    block.write_bytes(block.read_bytes()[:-50])
+    path = copy / "predictions" / "mlp.npz"
+    path.write_bytes(path.read_bytes()[:-50])
     out = tmp_path / "r.html"
     assert main([str(copy), "--out", str(out), "--quiet", "--no-files"]) == 0
-    assert "runs those trials again" in out.read_text()
+    assert "runs that trial again" in out.read_text()
 
 
 @pytest.mark.parametrize(
@@ -273,7 +299,6 @@ def test_damaged_trials_are_named(run_folder: Path, tmp_path: Path) -> None:
         ("{tmp}/nothing", "does not exist: name a folder"),
         ("{tmp}", "is no run, it holds no curves.csv"),
         ("{lone}", "is no folder of a run"),
-        ("{run} --refit -1", "refit is -1"),
         ("{run} --out {tmp}/report.pdf", "ends in .html"),
         ("{run} --bend", "unrecognized arguments: --bend"),
         ("", "required: runs"),
@@ -299,9 +324,7 @@ def test_mistakes_are_named(
     filled = arguments.format(
         tmp=tmp_path, run=run_folder, quality=quality_folder, lone=lone, unfinished=unfinished
     )
-    # Without the costly parts, which come before the page is written.
-    extra = ["--refit", "0", "--quiet"] if "--refit" not in filled and filled else []
-    assert run_command(main, [*filled.split(), *extra]) == 2
+    assert run_command(main, filled.split()) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
     assert message in captured.err

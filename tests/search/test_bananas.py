@@ -236,7 +236,7 @@ def test_rounds_are_of_the_batch_and_no_cell_is_trained_twice() -> None:
         lambda: PerceptronSettings(beta_2=1.0),
     ],
 )
-def test_settings_that_make_no_sense_are_named(make: object) -> None:
+def test_wrong_settings_are_named(make: object) -> None:
     with pytest.raises(SettingsError) as caught:
         make()  # type: ignore[operator]
     assert str(caught.value).endswith(".")

@@ -239,7 +239,7 @@ def test_an_archive_ends_with_its_budget_and_its_view() -> None:
         lambda: Breeding(operation_rate=1.5),
     ],
 )
-def test_settings_that_make_no_sense_are_named(make: object) -> None:
+def test_wrong_settings_are_named(make: object) -> None:
     with pytest.raises(SettingsError) as caught:
         make()  # type: ignore[operator]
     assert str(caught.value).endswith(".")

@@ -162,7 +162,7 @@ def test_guided_searches_find_better_cells_than_random_search() -> None:
         lambda: Npenas(max_samples=0),
     ],
 )
-def test_settings_that_make_no_sense_are_named(make: object) -> None:
+def test_wrong_settings_are_named(make: object) -> None:
     with pytest.raises(SettingsError) as caught:
         make()  # type: ignore[operator]
     assert str(caught.value).endswith(".")

@@ -51,7 +51,7 @@ def test_one_machine_is_the_sequential_method(name: str, rules: str) -> None:
 
 @pytest.mark.parametrize("workers", [2, 9, 300])
 @pytest.mark.parametrize("rules", PROTOCOLS)
-def test_machines_are_never_overbooked_and_cells_go_on_after_their_training(
+def test_machines_train_one_cell_at_a_time_and_resume_cells_only_after_they_end(
     rules: str, workers: int
 ) -> None:
     timed = run("hyperband", rules, workers, 60)
@@ -83,6 +83,6 @@ def test_the_cells_that_are_kept_are_those_of_the_sequential_method(workers: int
     assert max(first_end[key] for key in sequential) < trace.seconds[:first].sum()
 
 
-def test_more_machines_are_sooner_done() -> None:
+def test_more_machines_finish_earlier() -> None:
     spans = [run("hyperband", "paper", workers).ends.max() for workers in (1, 4, 40)]
     assert spans[0] > 3 * spans[1] > 6 * spans[2]

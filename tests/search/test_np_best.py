@@ -76,7 +76,7 @@ def test_no_cell_is_trained_twice_and_the_elite_ends_the_trial(top_share: float)
     assert sizes_of(trace) == ([24, 10, 10, 10] if top_share == 0.5 else [24, 10, 10])
 
 
-def test_means_show_no_luck_so_the_trial_goes_on() -> None:
+def test_means_hold_no_noise_so_the_trial_uses_its_budget() -> None:
     method = replace(QUICK, max_samples=90)
     (trace,) = run(method, 400, view=MEAN, protocol=ReplayProtocol(repeats="mean"))
     assert sizes_of(trace) == [24, *[10] * 6, 6]
@@ -129,7 +129,7 @@ def test_the_pool_is_renewed_and_known_cells_stay_out(monkeypatch: pytest.Monkey
     assert len(np.unique(trace.positions)) == len(trace)
 
 
-def test_labels_below_the_floor_are_lifted_and_weights_go_on(
+def test_labels_below_the_floor_are_raised_and_weights_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learned: list[np.ndarray] = []
@@ -171,6 +171,6 @@ def test_presets_and_settings() -> None:
         ({"floor": -0.1}, "floor is -0.1"),
     ],
 )
-def test_settings_that_make_no_sense(change: dict[str, float], words: str) -> None:
+def test_wrong_settings(change: dict[str, float], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         replace(QUICK, **change)  # type: ignore[arg-type] # wrong on purpose

@@ -204,7 +204,7 @@ def test_oracle_is_the_best_drawn_run() -> None:
         assert trace.validation[0] == max(drawn)
 
 
-def test_no_trial_bears_on_another() -> None:
+def test_trials_do_not_affect_each_other() -> None:
     method = RegularizedEvolution()
     together = method.run_block(VIEW, seeds("e", 4), 200, ReplayProtocol())
     alone = method.run_block(VIEW, seeds("e", 4)[2:3], 200, ReplayProtocol())[0]

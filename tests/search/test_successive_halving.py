@@ -203,7 +203,7 @@ def test_a_view_without_short_trainings_is_refused() -> None:
         lambda: Bohb(samples=0),
     ],
 )
-def test_settings_that_make_no_sense_are_named(make: object) -> None:
+def test_wrong_settings_are_named(make: object) -> None:
     with pytest.raises(SettingsError) as caught:
         make()  # type: ignore[operator]
     assert str(caught.value).endswith(".")

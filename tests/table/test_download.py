@@ -96,7 +96,7 @@ def test_a_file_is_fetched_once(server: Any, tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["file.bin"]
 
 
-def test_an_interrupted_transfer_goes_on_where_it_stopped(server: Any, tmp_path: Path) -> None:
+def test_an_interrupted_transfer_is_resumed(server: Any, tmp_path: Path) -> None:
     server.plan = [(100_000,), (1,), (300_000,)]
     path, seen = fetch_now(server, tmp_path)
     assert path.read_bytes() == CONTENT
@@ -104,14 +104,14 @@ def test_an_interrupted_transfer_goes_on_where_it_stopped(server: Any, tmp_path:
     assert (100_001, len(CONTENT)) in seen
 
 
-def test_a_later_run_goes_on_too(server: Any, tmp_path: Path) -> None:
+def test_a_later_run_resumes_the_transfer(server: Any, tmp_path: Path) -> None:
     (tmp_path / "file.bin.part").write_bytes(CONTENT[:5000])
     path, _ = fetch_now(server, tmp_path)
     assert path.read_bytes() == CONTENT
     assert server.requests == ["bytes=5000-"]
 
 
-def test_a_server_without_ranges_starts_again(server: Any, tmp_path: Path) -> None:
+def test_a_server_without_ranges_sends_the_file_again(server: Any, tmp_path: Path) -> None:
     (tmp_path / "file.bin.part").write_bytes(CONTENT[:5000])
     server.plan = ["no ranges"]
     path, _ = fetch_now(server, tmp_path)
@@ -125,13 +125,15 @@ def test_a_part_that_is_complete_is_only_checked(server: Any, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("answer", [500, 503, 429, "other range"])
-def test_passing_troubles_are_tried_again(server: Any, tmp_path: Path, answer: Any) -> None:
+def test_temporary_errors_are_retried(server: Any, tmp_path: Path, answer: Any) -> None:
     (tmp_path / "file.bin.part").write_bytes(CONTENT[:5000])
     server.plan = [answer, answer]
     assert fetch_now(server, tmp_path)[0].read_bytes() == CONTENT
 
 
-def test_lasting_troubles_end_it_and_keep_what_is_there(server: Any, tmp_path: Path) -> None:
+def test_lasting_errors_end_the_transfer_and_keep_what_has_arrived(
+    server: Any, tmp_path: Path
+) -> None:
     server.plan = [(70_000,), 503, 503, 503, 503]
     with pytest.raises(DownloadError, match=r"failed 3 times .*70000 bytes are kept in .*\.part"):
         fetch_now(server, tmp_path)
@@ -150,7 +152,7 @@ def test_another_file_is_refused_and_deleted(server: Any, tmp_path: Path, answer
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_not_there(server: Any, tmp_path: Path) -> None:
+def test_a_missing_file(server: Any, tmp_path: Path) -> None:
     server.plan = [404]
     with pytest.raises(DownloadError, match=r"answered 404 .*--url"):
         fetch_now(server, tmp_path)
@@ -163,7 +165,7 @@ def test_an_existing_other_file_is_left_alone(server: Any, tmp_path: Path) -> No
     assert (tmp_path / "file.bin").read_text() == "mine"
 
 
-def test_a_folder_that_can_not_be_made(server: Any, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(server: Any, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(DownloadError, match="can't be written"):
         fetch_now(server, tmp_path / "taken")
@@ -191,7 +193,9 @@ def test_offline(
     assert "build --source nasbench FILE" in shown
 
 
-def test_an_address_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address_of_another_kind_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     status, shown = command(
         capsys, "--source", "freerea", "--quiet", "--url", "file:///etc/hostname"
     )

@@ -151,12 +151,14 @@ def test_files_that_are_wrong(tmp_path: Path, case: str) -> None:
         read_test_means(path, hashes())
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="can't be read"):
         read_test_means(tmp_path / "absent", hashes())
 
 
-def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(freerea, "_MAX_BYTES", 1 << 20)
     path = tmp_path / "accuracies.pkl.gz"
     path.write_bytes(gzip.compress(bytes(2 << 20)))

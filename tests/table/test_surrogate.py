@@ -80,7 +80,7 @@ def test_scale_round_trip() -> None:
     assert from_scale(np.array([1e3]))[0] == CEILING
 
 
-def test_features_are_those_of_the_naive_oracle() -> None:
+def test_features_equal_the_reference_implementation() -> None:
     batch, _, features = some_features(60)
     for row in range(len(batch)):
         expected = naive_features(
@@ -411,7 +411,7 @@ def _hang_while_writing(folder: str, reached: str) -> None:
     default.default_table_path()
 
 
-def test_a_killed_build_blocks_nobody_and_leaves_nothing(
+def test_a_killed_build_blocks_no_other_and_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, reached = tmp_path / "cache", tmp_path / "reached"
@@ -477,9 +477,7 @@ def test_an_unwritable_cache_gives_way_to_another(
     assert "is used instead" in caplog.text
 
 
-def test_without_locks_the_table_is_built_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_locks_the_table_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fcntl = pytest.importorskip("fcntl")
 
     def no_locks(*_: object) -> None:

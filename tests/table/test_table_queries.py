@@ -95,7 +95,7 @@ _CHAIN = Spec(
 
 
 @pytest.mark.parametrize("cell", [-1, 120, 10**12, "0" * 32, b"\x00" * 16, _CHAIN])
-def test_a_cell_that_is_not_there(table: Table, cell: object) -> None:
+def test_an_unknown_cell(table: Table, cell: object) -> None:
     with pytest.raises(MissingValueError, match="is not in"):
         table.query(cell, repeat=0)  # type: ignore[arg-type]
 
@@ -113,7 +113,7 @@ def test_a_cell_that_is_not_there(table: Table, cell: object) -> None:
         Spec([[0, 1, 0], [0, 0, 1], [0, 0, 0]], ["input", "conv5x5", "output"]),
     ],
 )
-def test_what_is_no_cell(table: Table, cell: object) -> None:
+def test_invalid_cells_are_refused(table: Table, cell: object) -> None:
     with pytest.raises(InvalidSpecError):
         table.query(cell, repeat=0)  # type: ignore[arg-type]
 

@@ -150,6 +150,6 @@ def test_files_of_another_kind(tmp_path: Path, content: bytes, message: str) -> 
         read_all(path, 4096)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="can't be read"):
         read_all(tmp_path / "nothing", 4096)

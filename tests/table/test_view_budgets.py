@@ -42,7 +42,7 @@ def view_with(
     return Table.open(path).view(name)
 
 
-def test_a_cell_without_a_short_run_has_the_next_longer_one(tmp_path: Path) -> None:
+def test_a_cell_without_a_short_training_has_the_next_longer_one(tmp_path: Path) -> None:
     view = view_with(tmp_path / "t.h5", {12: [5], 4: [5]})
     assert view.budgets == (4, 12, 36, 108)
     full, long, short = view.at(108), view.at(36), view.at(12)
@@ -61,7 +61,7 @@ def test_a_cell_without_a_short_run_has_the_next_longer_one(tmp_path: Path) -> N
     np.testing.assert_array_equal(short.validation[others], stored[others])
 
 
-def test_a_length_that_many_lack_cannot_be_asked_for(tmp_path: Path) -> None:
+def test_a_budget_that_many_cells_lack_is_refused(tmp_path: Path) -> None:
     # 100 cells are in the view; 2 are more than one in a hundred.
     view = view_with(tmp_path / "t.h5", {12: [5, 6]})
     assert len(view) == 100

@@ -1,0 +1,1 @@
+"""The figures of the page: pure functions make numbers, thin ones draw them."""

@@ -1,0 +1,1 @@
+"""The tables of the page: numbers of ``summary.json`` and ``settings.json`` in words."""
