@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nprep.replay.engine import Replay, run_replay, run_shard
+from nprep.replay.engine import Replay, prepare, run_replay, run_shard
 from nprep.replay.merge import merge
 from nprep.results.trials import StoredTrials
-from nprep.runs.folder import read_settings
 from nprep.runs.predictions import StoredPredictions, read_predictions
 from nprep.runs.settings import ReplaySettings
 from nprep.runs.shard import Shard
@@ -34,10 +33,7 @@ def stored(folder: Path, method: str) -> StoredPredictions | None:
 
 
 def trials_of(folder: Path) -> StoredTrials:
-    content = read_settings(folder)
-    horizons = {name: each["horizon"] for name, each in content["methods"].items()}
-    shape = SyntheticSource().load().validation.shape
-    return StoredTrials(folder, content["run"], horizons, shape)
+    return prepare(SETTINGS, SyntheticSource()).trials(folder)
 
 
 @pytest.mark.parametrize("method", ["np", "mlp"])
