@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from nprep._workers import LocalWorkers, RayCluster, Workers
-from nprep.replay.engine import run_replay
+from nprep.replays.engine import run_replay
 from nprep.runs.settings import ReplaySettings, TableSource
 
 

@@ -1,4 +1,4 @@
-"""Replays from Python: the function behind ``from nprep import replay``, and what it returns."""
+"""Replays from Python: :func:`nprep.run` and what it returns, and the other public functions."""
 
 from __future__ import annotations
 
@@ -23,44 +23,19 @@ from nprep.results.curves import Curves, sample_grid
 from nprep.results.reading import Run, read_run
 from nprep.results.series import METRICS, STATISTICS
 from nprep.runs.settings import ReplaySettings, ViewInMemory, ViewSource
-from nprep.runs.source import open_source
+from nprep.runs.source import default_table, open_source
 from nprep.search.method import Method
-from nprep.search.registry import as_method
+from nprep.search.registry import as_method, register_method
 from nprep.search.rules import ReplayProtocol
+from nprep.spaces.registry import register as register_space
+from nprep.table.sources import register_source
+from nprep.table.table import Table
 from nprep.table.view import View
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class _OwnSettings(ReplaySettings):
-    """Settings some of whose methods are objects instead of names.
-
-    Attributes:
-        own: The objects; their names are among ``methods``.
-    """
-
-    own: tuple[Method, ...] = ()
-
-    def make_methods(self) -> dict[str, Method]:
-        """The methods by their names (see :class:`ReplaySettings`)."""
-        own = {method.name: method for method in self.own}
-        named = tuple(name for name in self.methods if name not in own)
-        made = dataclasses.replace(_plain(self), methods=named).make_methods() if named else {}
-        return {name: own[name] if name in own else made[name] for name in self.methods}
-
-    def to_json(self) -> dict[str, object]:
-        """The fields that command lines have too; the methods' own settings are beside them."""
-        return _plain(self).to_json()
-
-
-def _plain(settings: ReplaySettings) -> ReplaySettings:
-    """The settings without objects."""
-    fields = dataclasses.fields(ReplaySettings)
-    return ReplaySettings(**{field.name: getattr(settings, field.name) for field in fields})
 
 
 def run(
@@ -76,7 +51,7 @@ def run(
     quiet: bool = False,
     **options: Any,
 ) -> Result:
-    """Replays search methods on a table, as ``python -m nprep.replay`` does.
+    """Replays search methods on a table, as ``nprep run`` does.
 
     Args:
         trials: Trials of each method.
@@ -99,21 +74,18 @@ def run(
         NprepError: If something that was asked for cannot be done.
     """
     _workers.leave_unguarded_script()
-    names, own = _names_of(methods)
     fields = {field.name for field in dataclasses.fields(ReplaySettings)} - {"protocol"}
     rules = {field.name for field in dataclasses.fields(ReplayProtocol)} - {"name"}
     for option in options:
         if option not in fields | rules:
             known = ", ".join(sorted(fields | rules))
             raise SettingsError(f"option {option!r} is unknown: use some of {known}.")
-    if names is not None:
-        options["methods"] = names
+    chosen = _methods_of(methods)
+    if chosen is not None:
+        options["methods"] = chosen
     if "workers" in options:
         options["workers"] = tuple(options["workers"])
     settings = ReplaySettings.of_protocol(protocol, trials=trials, **options)
-    if own:
-        plain = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-        settings = _OwnSettings(**plain, own=own)
     source: ViewSource
     if isinstance(table, View):
         source = ViewInMemory(table)
@@ -121,7 +93,7 @@ def run(
         with _console.messages(quiet, as_guest=True):
             source = open_source(None if table is None else Path(table), view)
     # It loads or compiles kernels, which wrong settings need not wait for.
-    from nprep.replay.engine import run_replay
+    from nprep.replays.engine import run_replay
 
     folder = Path(tempfile.mkdtemp(prefix="nprep-")) if out is None else Path(out)
     try:
@@ -137,11 +109,29 @@ def run(
     return result
 
 
-def load(folder: str | Path) -> Result:
+def load(what: str | Path = "default") -> Table | Result:
+    """What a name or a path stands for: a table, or the result of a finished run.
+
+    Args:
+        what: "default" (the built-in table, which is built on first use), a table file, or the
+            folder of a finished run.
+
+    Raises:
+        TableError: If it is no table.
+        RunFolderError: If it is a folder without a finished run, or with a damaged one.
+    """
+    if what == "default":
+        with _console.messages(as_guest=True):
+            return Table.open(default_table())
+    path = Path(what)
+    return load_run(path) if path.is_dir() else Table.open(path)
+
+
+def load_run(folder: str | Path) -> Result:
     """The result of a finished run.
 
     Args:
-        folder: What ``python -m nprep.replay --out`` wrote.
+        folder: What ``nprep run --out`` wrote.
 
     Raises:
         RunFolderError: If it is no finished run, or damaged.
@@ -149,24 +139,45 @@ def load(folder: str | Path) -> Result:
     return Result(read_run(Path(folder)), {})
 
 
-def _names_of(
+def register(kind: str, name: str, thing: Any) -> None:
+    """Makes something of one's own known by a name, for this process and its command lines.
+
+    Worker processes know it if they import the module that registers it. A package does the same
+    for every process by an entry point of the group ``nprep.methods``, ``nprep.spaces`` or
+    ``nprep.sources``.
+
+    Args:
+        kind: "method", "space" or "source".
+        name: The name.
+        thing: A method: an object or class derived from :class:`nprep.Method`, or a class with
+            ``ask`` and ``tell``. A space: an object derived from :class:`nprep.Space`. A source of
+            tables: a module, or what has its functions (see :mod:`nprep.table.sources`).
+
+    Raises:
+        SettingsError: If it is none of these, or the name is taken.
+    """
+    if kind == "method":
+        register_method(name, thing)
+    elif kind == "space":
+        if getattr(thing, "name", name) != name:
+            raise SettingsError(f"space {thing.name!r} cannot be registered as {name!r}.")
+        register_space(thing)
+    elif kind == "source":
+        register_source(name, thing)
+    else:
+        raise SettingsError(f"kind is {kind!r}: register a method, a space or a source.")
+
+
+def _methods_of(
     methods: str | object | Sequence[object] | None,
-) -> tuple[tuple[str, ...] | None, tuple[Method, ...]]:
-    """Names of all methods, and the objects among them."""
+) -> tuple[str | Method, ...] | None:
+    """Names of methods, and methods of one's own among them; None for those of the protocol."""
     if methods is None:
-        return None, ()
+        return None
     if isinstance(methods, str):
-        methods = [name.strip() for name in methods.split(",") if name.strip()]
-    names: list[str] = []
-    own: list[Method] = []
-    for method in methods if isinstance(methods, Sequence) else [methods]:
-        if isinstance(method, str):
-            names.append(method)
-            continue
-        made = as_method(method)
-        names.append(made.name)
-        own.append(made)
-    return tuple(names), tuple(own)
+        return tuple(name.strip() for name in methods.split(",") if name.strip())
+    given = methods if isinstance(methods, Sequence) else [methods]
+    return tuple(each if isinstance(each, str) else as_method(each) for each in given)
 
 
 def _pandas() -> Any:

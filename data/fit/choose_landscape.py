@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nprep.model.completion import Completion, cell_seeds
 from nprep.model.draws import IMAGES
 from nprep.model.surrogate import Prediction, Surrogate
-from nprep.replay.engine import run_replay
+from nprep.replays.engine import run_replay
 from nprep.results.curves import KEY_SAMPLES
 from nprep.runs.settings import ReplaySettings
 from nprep.search.baselines import RandomSearch, RegularizedEvolution

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nprep._console import Parser
 from nprep.imagenet import _flags
 from nprep.imagenet.search_cli import add_measure, add_search
 from nprep.imagenet.settings import PRESETS, TrainSettings, preset
@@ -150,17 +151,18 @@ def _add_full_size(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.set_defaults(run=_full_size)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m nprep.imagenet") -> int:
     """Runs a sub-command.
 
     Args:
         argv: Arguments without the program name, or None for ``sys.argv``.
+        prog: What the help calls the program.
 
     Returns:
         The exit status.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m nprep.imagenet",
+    parser = Parser(
+        prog=prog,
         description="Trains networks, and searches for good ones with a predictor.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

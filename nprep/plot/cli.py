@@ -21,9 +21,9 @@ _TITLES = {
 }
 
 
-def _parser() -> _console.Parser:
+def _parser(prog: str) -> _console.Parser:
     parser = _console.Parser(
-        prog="python -m nprep.plot",
+        prog=prog,
         description="Draws the curves of runs in one figure.",
     )
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or their curves.csv")
@@ -134,16 +134,17 @@ def _size(text: str) -> tuple[float, float]:
     return width, height
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m nprep.plot") -> int:
     """Runs the command.
 
     Args:
         argv: The arguments without the program name, or None for those of the process.
+        prog: What the help calls the program.
 
     Returns:
         The exit status.
     """
-    options = _parser().parse_args(argv)
+    options = _parser(prog).parse_args(argv)
     kind = options.out.suffix.lower().lstrip(".")
     if kind not in KINDS:
         raise SettingsError(

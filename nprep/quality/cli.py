@@ -1,4 +1,4 @@
-"""``python -m nprep.quality.cli``: how good predictors are, by the cells they learn from."""
+"""``python -m nprep.quality``: how good predictors are, by the cells they learn from."""
 
 from __future__ import annotations
 
@@ -60,11 +60,13 @@ def main(
     argv: Sequence[str] | None = None,
     source: Callable[[Path | None, str | None], ViewSource] = open_source,
     predictor: Callable[..., Predictions] = train_and_predict,
+    *,
+    prog: str = "python -m nprep.quality",
 ) -> int:
-    """Runs the command; arguments and result as of :func:`nprep.replay.cli.main`."""
+    """Runs the command; arguments and result as of :func:`nprep.replays.cli.main`."""
     defaults = QualitySettings()
     parser = _console.Parser(
-        prog="python -m nprep.quality.cli",
+        prog=prog,
         description="Measures how good predictors are, by the number of cells they learn from.",
     )
     parser.add_argument("--table", type=Path, help="table file; the built-in default if left out")
@@ -104,7 +106,3 @@ def main(
         print(f"view {summary['run']['view']['name']}: {summary['run']['view']['description']}")
         print(f"wrote {options.out / 'quality.json'}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_console.run(main))

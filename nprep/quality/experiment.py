@@ -29,7 +29,7 @@ from nprep.errors import SettingsError
 from nprep.kernels.search.noise import draw_repeats
 from nprep.predictor.agreement import agreement
 from nprep.predictor.settings import WIDTHS
-from nprep.replay.progress import Progress
+from nprep.replays.progress import Progress
 from nprep.runs.folder import FORMAT, opened, to_json, write_file
 from nprep.runs.settings import ViewSource, view_digest
 from nprep.search.rules import SEARCH_STREAM, noise_seed_of, stream, trial_seed

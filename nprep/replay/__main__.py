@@ -1,4 +1,4 @@
-"""``python -m nprep.replay`` and the command ``nprep-replay``."""
+"""``python -m nprep.replay``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nprep._console import run
 def entry() -> None:
     """Runs the command line and exits."""
     # Worker processes import this module and need none of it.
-    from nprep.replay.cli import main
+    from nprep.replays.cli import main
 
     sys.exit(run(main))
 

@@ -15,16 +15,16 @@ from nprep.report.writing import write_report
 from nprep.results.reading import QUALITY, read_quality, read_run
 
 
-def _parser() -> _console.Parser:
+def _parser(prog: str) -> _console.Parser:
     parser = _console.Parser(
-        prog="python -m nprep.report",
+        prog=prog,
         description="Writes one self-contained page about runs, and its figures as files.",
     )
     parser.add_argument(
         "runs",
         nargs="+",
         type=Path,
-        help="folders of finished runs, and of python -m nprep.quality.cli",
+        help="folders of finished runs, and of python -m nprep.quality",
     )
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page")
     parser.add_argument(
@@ -52,16 +52,17 @@ def _check_writable(out: Path) -> None:
         raise RunFolderError(f"{out} cannot be written: choose another --out.")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m nprep.report") -> int:
     """Runs the command.
 
     Args:
         argv: The arguments without the program name, or None for those of the process.
+        prog: What the help calls the program.
 
     Returns:
         The exit status.
     """
-    options = _parser().parse_args(argv)
+    options = _parser(prog).parse_args(argv)
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise SettingsError(f"{options.out} is to be a page: give --out a name that ends in .html.")
     _check_writable(options.out)

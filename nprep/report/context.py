@@ -18,7 +18,7 @@ class Context:
 
     Attributes:
         runs: The runs.
-        qualities: What ``python -m nprep.quality.cli`` wrote.
+        qualities: What ``python -m nprep.quality`` wrote.
         table: Where the table is, if not where the runs say.
         band: Around the lines (see :data:`nprep.plot.data.BANDS`).
         say: Tells a person what is being done.

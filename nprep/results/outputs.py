@@ -56,7 +56,7 @@ def derive_outputs(folder: Path, view: View) -> Outputs:
     content = read_settings(folder)
     try:
         settings = settings_from(content["run"])
-        methods = {name: dict(content["methods"][name]) for name in settings.methods}
+        methods = {name: dict(content["methods"][name]) for name in settings.names}
         horizons = {name: int(each["horizon"]) for name, each in methods.items()}
     except (KeyError, TypeError, ValueError, SettingsError) as error:
         raise RunFolderError(

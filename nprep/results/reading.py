@@ -214,7 +214,7 @@ def read_run(path: Path) -> Run:
         if (folder / "splits").is_dir():
             raise RunFolderError(
                 f"{folder} holds the quality of predictors, unfinished: continue it with python -m "
-                "nprep.quality.cli --resume."
+                "nprep.quality --resume."
             )
         if (folder / SETTINGS).is_file():
             raise RunFolderError(
@@ -256,7 +256,7 @@ def read_run(path: Path) -> Run:
 
 
 def read_quality(folder: Path) -> Run:
-    """What ``python -m nprep.quality.cli`` wrote: no curves, the numbers as the summary.
+    """What ``python -m nprep.quality`` wrote: no curves, the numbers as the summary.
 
     Raises:
         RunFolderError: If the file is damaged.

@@ -30,7 +30,7 @@ class ReplaySettings:
     """Everything that the results depend on, the view apart.
 
     Attributes:
-        methods: Names for :func:`nprep.search.registry.make_method`.
+        methods: Names for :func:`nprep.search.registry.make_method`, or methods themselves.
         trials: Number of trials of each method.
         samples: Budget of the sequential methods.
         train_samples: Number N of cells that predictors train on.
@@ -46,7 +46,7 @@ class ReplaySettings:
         backend: What trains and asks predictors (see ``nprep.predictor.backends.base``).
     """
 
-    methods: tuple[str, ...] = ("random", "evolution", "np", "oracle")
+    methods: tuple[str | Method, ...] = ("random", "evolution", "np", "oracle")
     trials: int = 100
     samples: int = 10_000
     train_samples: int = 172
@@ -63,8 +63,8 @@ class ReplaySettings:
         """Refuses numbers that make no sense."""
         if not self.methods:
             raise SettingsError("no method is named: give --methods at least one.")
-        for name in self.methods:
-            if self.methods.count(name) > 1:
+        for name in self.names:
+            if self.names.count(name) > 1:
                 raise SettingsError(f"method {name!r} is named twice: name each once.")
         for setting, low, high in (
             ("trials", 1, MAX_TRIALS),
@@ -92,6 +92,11 @@ class ReplaySettings:
             raise SettingsError(
                 f"predictor-seconds is {self.predictor_seconds}: use a number of 0 or more."
             )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the methods."""
+        return tuple(each if isinstance(each, str) else each.name for each in self.methods)
 
     @staticmethod
     def of_protocol(name: str, **changes: Any) -> ReplaySettings:
@@ -125,8 +130,11 @@ class ReplaySettings:
 
     def make_methods(self) -> dict[str, Method]:
         """The methods by their names."""
-        methods = [make_method(name, self.train_samples, self.backend) for name in self.methods]
-        return dict(zip(self.methods, methods, strict=True))
+        methods = [
+            make_method(each, self.train_samples, self.backend) if isinstance(each, str) else each
+            for each in self.methods
+        ]
+        return dict(zip(self.names, methods, strict=True))
 
     def horizon(self, method: Method) -> int:
         """The number of samples that a trial of ``method`` is charged.
@@ -184,8 +192,8 @@ class ReplaySettings:
     def to_json(self) -> dict[str, object]:
         """The fields, as JSON has them."""
         return {
-            **dataclasses.asdict(self),
-            "methods": list(self.methods),
+            **dataclasses.asdict(dataclasses.replace(self, methods=self.names)),
+            "methods": list(self.names),
             "workers": list(self.workers),
             "protocol_differs_in": differences(self.protocol),
         }

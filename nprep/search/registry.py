@@ -6,7 +6,8 @@ import dataclasses
 import importlib
 import re
 from collections.abc import Callable
-from typing import Any
+from importlib.metadata import entry_points
+from typing import Any, cast
 
 from nprep.errors import SettingsError
 from nprep.search.baselines import Oracle, RandomSearch, RegularizedEvolution
@@ -45,9 +46,48 @@ _PREDICTORS = {
 }
 
 
+# Those of other packages: see :func:`register_method`.
+GROUP = "nprep.methods"
+_registered: dict[str, object] = {}
+
+
 def method_names() -> list[str]:
     """The names of the methods that come with the package."""
     return [*_SEQUENTIAL, *_PREDICTORS]
+
+
+def register_method(name: str, method: object) -> None:
+    """Makes a method known by a name, for this process.
+
+    Another package adds one for every process by an entry point of the group ``nprep.methods``,
+    whose name is the method's and whose value is what ``method`` may be.
+
+    Args:
+        name: The name; outputs call a searcher so that has none of its own.
+        method: See :func:`as_method`.
+
+    Raises:
+        SettingsError: If it is no method, or the name is taken.
+    """
+    as_method(method, name)
+    if name in method_names() or _registered.get(name, method) is not method:
+        raise SettingsError(f"a method {name!r} is there already: choose another name.")
+    _registered[name] = method
+
+
+def _of_other_packages(name: str) -> object | None:
+    """What was registered by a name, or is offered by an installed package; None if nothing is."""
+    if name in _registered:
+        return _registered[name]
+    for point in entry_points(group=GROUP, name=name):
+        try:
+            return cast(object, point.load())
+        except (ImportError, AttributeError) as error:
+            raise SettingsError(
+                f"method {name!r} cannot be loaded from {point.value} ({error}): mend the package "
+                "that offers it, or uninstall it."
+            ) from error
+    return None
 
 
 def make_method(name: str, train_samples: int, backend: str = "auto") -> Method:
@@ -71,6 +111,9 @@ def make_method(name: str, train_samples: int, backend: str = "auto") -> Method:
         return dataclasses.replace(method, backend=backend) if method.backend else method
     if ":" in name:
         return _import_method(name)
+    found = _of_other_packages(name)
+    if found is not None:
+        return as_method(found, name)
     raise SettingsError(
         f"method {name!r} is unknown: use some of {', '.join(method_names())}, or module:Class."
     )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 from pathlib import Path
 from types import ModuleType
 
 from nprep import _files
 from nprep._console import Parser, log
 from nprep.errors import TableError
-from nprep.table.sources import SOURCES
+from nprep.table.sources import source_named
 
 
 def build_table(source: ModuleType, arguments: argparse.Namespace) -> Path:
@@ -70,7 +69,7 @@ def build_from_file(name: str, path: Path, output: Path, **settings: object) -> 
     Returns:
         As :func:`build_table`, which raises the same errors.
     """
-    source = importlib.import_module(SOURCES[name][0])
+    source = source_named(name)
     parser = Parser(add_help=False)
     source.add_arguments(parser)
     given = {**settings, "input": path, "output": output}

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from nprep import _console
 from nprep.table.build import build_table
-from nprep.table.sources import SOURCES
+from nprep.table.sources import SOURCES, source_named, source_names
 
 # Name to module and one line of help. A module has ``add_arguments(parser)`` and
 # ``command(arguments) -> int``, which returns the exit status; it is imported when it is used.
@@ -42,23 +42,22 @@ def _chosen_source(arguments: Sequence[str]) -> str | None:
 
 def _add_build(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> ModuleType | None:
     """Gives ``build`` the arguments of the source that is chosen; returns its module."""
-    parser.add_argument("--source", required=True, choices=sorted(SOURCES), help="kind of input")
+    names = source_names()
+    parser.add_argument("--source", required=True, choices=sorted(names), help="kind of input")
     parser.add_argument("--quiet", action="store_true", help="print nothing")
     name = _chosen_source(arguments)
-    if name not in SOURCES:
+    if name not in names:
         return None
-    module = importlib.import_module(SOURCES[name][0])
+    module = source_named(name)
     module.add_arguments(parser)
     parser.add_argument("output", type=Path, nargs="?", help="the table to write")
     return module
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m nprep.table") -> int:
     """Runs one sub-command; returns its exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
-    parser = _console.Parser(
-        prog="python -m nprep.table", description="Builds, describes and checks tables."
-    )
+    parser = _console.Parser(prog=prog, description="Builds, describes and checks tables.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     build = commands.add_parser(
         "build",

@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 
 from nprep.errors import NprepError, RunFolderError
-from nprep.replay.engine import Prepared, blocks_of, prepare, run_replay, run_shard
-from nprep.replay.merge import complete_blocks, read_parts, settings_of
+from nprep.replays.engine import Prepared, blocks_of, prepare, run_replay, run_shard
+from nprep.replays.merge import complete_blocks, read_parts, settings_of
 from nprep.results.reading import read_run
 from nprep.runs.folder import SETTINGS, SUMS, opened, read_block
 from nprep.runs.settings import ReplaySettings

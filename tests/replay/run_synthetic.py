@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nprep._console import run
-from nprep.replay.cli import main
+from nprep.replays.cli import main
 from nprep.search.baselines import RandomSearch
 from nprep.search.method import Method
 from nprep.search.rules import ReplayProtocol

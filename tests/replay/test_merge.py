@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from nprep._console import run as run_command
 from nprep.errors import RunFolderError, SettingsError
-from nprep.replay import cli
-from nprep.replay.engine import blocks_of, run_replay, run_shard
-from nprep.replay.merge import merge
+from nprep.replays import cli
+from nprep.replays.engine import blocks_of, run_replay, run_shard
+from nprep.replays.merge import merge
 from nprep.runs.settings import ReplaySettings
 from nprep.runs.shard import Shard
 from nprep.table.writer import write_table

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import inspect
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-import nprep.replay.engine
-from nprep import replay
+from nprep import load, replay
 from nprep.api import Result
 from nprep.errors import MissingDependencyError, RunFolderError, SettingsError, TableError
 from nprep.results.series import read_series
@@ -70,7 +67,7 @@ REGRESSOR = RegressorSearch("one-feature", lambda seed: Mean(), train_samples=20
 
 @pytest.fixture(scope="module")
 def result() -> Result:
-    return replay(  # type: ignore[operator]
+    return replay(
         6,
         ["random", REGRESSOR, "oracle"],
         VIEW,
@@ -79,21 +76,6 @@ def result() -> Result:
         bootstrap=20,
         quiet=True,
     )
-
-
-def test_the_package_is_a_function_and_a_package() -> None:
-    assert callable(replay)
-    assert replay.run.__doc__ == nprep.api.run.__doc__
-    assert nprep.replay.engine.run_replay
-    assert list(inspect.signature(replay).parameters)[:3] == ["trials", "methods", "table"]
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        replay.nothing  # noqa: B018
-    # Neither the command line nor workers pay for what notebooks use.
-    script = (
-        "import sys, nprep.replay, nprep.replay.__main__; "
-        "sys.exit(any(m in sys.modules for m in ('pandas', 'matplotlib', 'nprep.api')))"
-    )
-    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
 
 
 def test_frame_is_what_curves_csv_holds(result: Result) -> None:
@@ -158,7 +140,7 @@ def test_results_show_themselves(result: Result) -> None:
 
 
 def test_folder_of_a_result_goes_with_it(tmp_path: Path) -> None:
-    made = replay(2, "random", VIEW, samples=20, bootstrap=10, quiet=True)  # type: ignore[operator]
+    made = replay(2, "random", VIEW, samples=20, bootstrap=10, quiet=True)
     folder = made.folder
     assert folder.is_dir()
     kept = made.save(tmp_path / "kept")
@@ -167,7 +149,7 @@ def test_folder_of_a_result_goes_with_it(tmp_path: Path) -> None:
     del made
     gc.collect()
     assert not folder.exists()
-    again = replay.load(kept)
+    again = load(kept)
     assert again.methods == ("random",)
     # It was on a view in memory, which is gone.
     with pytest.raises(TableError, match="names no table file"):
@@ -178,17 +160,17 @@ def test_named_folder_is_resumed_and_loaded(tmp_path: Path) -> None:
     table = tmp_path / "small.h5"
     write_table(table, small_content())
     options = {"samples": 20, "bootstrap": 10, "quiet": True, "out": tmp_path / "run"}
-    first = replay(2, "random,oracle", table, **options)  # type: ignore[operator]
+    first = replay(2, "random,oracle", table, **options)
     with pytest.raises(RunFolderError, match="not empty"):
-        replay(2, "random,oracle", table, **options)  # type: ignore[operator]
-    again = replay(2, "random,oracle", str(table), resume=True, **options)  # type: ignore[operator]
+        replay(2, "random,oracle", table, **options)
+    again = replay(2, "random,oracle", str(table), resume=True, **options)
     assert again.frame().equals(first.frame())
-    loaded = replay.load(tmp_path / "run")
+    loaded = load(tmp_path / "run")
     assert loaded.trials().equals(first.trials())
 
 
 def test_objects_and_names_are_methods() -> None:
-    made = replay(  # type: ignore[operator]
+    made = replay(
         2,
         [OneByOne, RandomSearch("mine"), RandomSearch, SearcherMethod("again", OneByOne)],
         VIEW,
@@ -220,7 +202,7 @@ def test_objects_and_names_are_methods() -> None:
 def test_mistakes_are_named(wrong: dict[str, object], message: str) -> None:
     arguments = {"trials": 1, "methods": "random", "table": VIEW, "samples": 20, "quiet": True}
     with pytest.raises(SettingsError, match=message):
-        replay(**{**arguments, **wrong})  # type: ignore[operator]
+        replay(**{**arguments, **wrong})
 
 
 def test_without_pandas_it_says_what_to_install(

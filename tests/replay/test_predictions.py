@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nprep.replay.engine import Replay, prepare, run_replay, run_shard
-from nprep.replay.merge import merge
+from nprep.replays.engine import Replay, prepare, run_replay, run_shard
+from nprep.replays.merge import merge
 from nprep.results.trials import StoredTrials
 from nprep.runs.predictions import StoredPredictions, read_predictions
 from nprep.runs.settings import ReplaySettings

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from nprep import _console
 from nprep._console import duration, messages
-from nprep.replay import cli
-from nprep.replay.progress import JsonLines, Progress, State, table_of
+from nprep.replays import cli
+from nprep.replays.progress import JsonLines, Progress, State, table_of
 from tests.synthetic import SyntheticSource
 
 ROOT = Path(__file__).parents[2]

@@ -18,8 +18,8 @@ import pytest
 import nprep
 from nprep._workers import RayCluster
 from nprep.errors import MissingDependencyError, NprepError, SettingsError
-from nprep.replay import workers
-from nprep.replay.engine import blocks_of, run_replay
+from nprep.replays import workers
+from nprep.replays.engine import blocks_of, run_replay
 from nprep.runs.settings import ReplaySettings
 from tests.synthetic import SyntheticSource
 

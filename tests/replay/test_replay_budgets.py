@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nprep.errors import SettingsError
-from nprep.replay.engine import run_replay
+from nprep.replays.engine import run_replay
 from nprep.results.curves import curves_of
 from nprep.runs.folder import Block, Results, read_block, write_block
 from nprep.runs.settings import ReplaySettings

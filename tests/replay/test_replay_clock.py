@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nprep.errors import SettingsError
-from nprep.replay.engine import run_replay
+from nprep.replays.engine import run_replay
 from nprep.results import clock
 from nprep.results.clock import (
     Steps,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nprep._console import run
-from nprep.replay import cli
+from nprep.replays import cli
 from nprep.runs.settings import ViewSource
 from nprep.runs.source import open_source
 from nprep.table.view import View

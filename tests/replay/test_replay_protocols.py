@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from nprep.errors import SettingsError
-from nprep.replay.cli import main
-from nprep.replay.engine import run_replay
+from nprep.replays.cli import main
+from nprep.replays.engine import run_replay
 from nprep.results.curves import curves_of
 from nprep.results.summary import best_of
 from nprep.runs.folder import Results

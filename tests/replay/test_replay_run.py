@@ -19,8 +19,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from nprep.errors import NprepError, RunFolderError
-from nprep.replay.cli import main
-from nprep.replay.engine import Replay, blocks_of, run_replay
+from nprep.replays.cli import main
+from nprep.replays.engine import Replay, blocks_of, run_replay
 from nprep.runs.folder import locked, read_block
 from nprep.runs.settings import ReplaySettings
 from nprep.table.view import View

@@ -22,8 +22,8 @@ import pytest
 from nprep._console import messages
 from nprep._workers import LocalWorkers
 from nprep.errors import NprepError, RunFolderError
-from nprep.replay.engine import blocks_of, run_replay
-from nprep.replay.workers import load_view
+from nprep.replays.engine import blocks_of, run_replay
+from nprep.replays.workers import load_view
 from nprep.results.reading import read_run
 from nprep.runs.folder import SUMS, read_block, read_output
 from nprep.runs.settings import ReplaySettings, TableSource

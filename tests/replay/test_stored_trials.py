@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nprep.replay.engine import run_replay
+from nprep.replays.engine import run_replay
 from nprep.results.clock import steps_of, timeline
 from nprep.results.outputs import derive_outputs, write_data
 from nprep.results.reading import read_run

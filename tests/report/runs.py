@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nprep.replay.engine import run_replay
+from nprep.replays.engine import run_replay
 from nprep.results.reading import read_run
 from nprep.runs.folder import SUMS, run_digest, write_sums
 from nprep.runs.predictions import StoredPredictions, write_predictions

@@ -303,7 +303,7 @@ def test_damaged_predictions_are_named(run_folder: Path, tmp_path: Path) -> None
         ("{run} --bend", "unrecognized arguments: --bend"),
         ("", "required: runs"),
         ("{quality}", "holds the quality of predictors alone"),
-        ("{unfinished}", "continue it with python -m nprep.quality.cli --resume"),
+        ("{unfinished}", "continue it with python -m nprep.quality --resume"),
         ("{run} --out {run}/curves.csv/r.html", "cannot be written"),
     ],
 )

@@ -166,7 +166,7 @@ def quality(context: Context) -> Section:
         body.append(
             missing(
                 "No folder of predictor quality by N was given.",
-                f"python -m nprep.quality.cli{where}{view} --out quality\n"
+                f"python -m nprep.quality{where}{view} --out quality\n"
                 "python -m nprep.report RUN quality",
             )
         )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nprep import _console
 from nprep.errors import RunFolderError, SettingsError
-from nprep.replay.engine import Prepared, Replay, blocks_of, prepare, write_outputs
+from nprep.replays.engine import Prepared, Replay, blocks_of, prepare, write_outputs
 from nprep.runs.folder import (
     SETTINGS,
     Block,
@@ -169,27 +168,3 @@ def merge(
         for path in sorted(path for part in parts for path in part.folder.glob("predictions/*")):
             write_file(folder / "predictions" / path.name, path.read_bytes())
         return write_outputs(prepared, folder)
-
-
-def main(argv: Sequence[str], show: Callable[[Replay, bool], None]) -> int:
-    """Runs the command.
-
-    Args:
-        argv: The arguments after ``merge``.
-        show: Prints a finished replay; told whether to be quiet.
-
-    Returns:
-        The exit status.
-    """
-    parser = _console.Parser(
-        prog="python -m nprep.replay merge",
-        description="Joins the shards of a replay into one run folder.",
-    )
-    parser.add_argument("shards", type=Path, nargs="+", help="folders that --shard wrote")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--table", type=Path, help="the table, if the shards found it elsewhere")
-    parser.add_argument("--quiet", action="store_true", help="no table of results")
-    options = parser.parse_args(argv)
-    replay = merge(options.shards, options.out, table=options.table)
-    show(replay, options.quiet)
-    return 0

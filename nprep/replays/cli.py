@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 from nprep import _console
 from nprep._workers import RayCluster, Workers
 from nprep.errors import SettingsError
-from nprep.replay.options import add_options, settings_of
+from nprep.replays.options import add_options, settings_of
 from nprep.runs.settings import ReplaySettings, ViewSource
 from nprep.runs.shard import Shard
 from nprep.runs.source import open_source
 
 if TYPE_CHECKING:
-    from nprep.replay.engine import Replay
+    from nprep.replays.engine import Replay
 
 MAX_JOBS = 1024
 
 
-def _parser() -> _console.Parser:
+def _parser(prog: str) -> _console.Parser:
     defaults = ReplaySettings()
     parser = _console.Parser(
-        prog="python -m nprep.replay",
+        prog=prog,
         description="Replays search methods on a table of trained networks and compares them.",
     )
     data = parser.add_argument_group("data")
@@ -92,29 +92,30 @@ def _parser() -> _console.Parser:
 def main(
     argv: Sequence[str] | None = None,
     source: Callable[[Path | None, str | None], ViewSource] = open_source,
+    *,
+    prog: str = "python -m nprep.replay",
 ) -> int:
     """Runs the command.
 
     Args:
         argv: The arguments without the program name, or None for those of the process.
         source: Finds the view; replaced in tests.
+        prog: What the help calls the program.
 
     Returns:
         The exit status.
     """
     given = sys.argv[1:] if argv is None else list(argv)
     if given[:1] == ["merge"]:
-        from nprep.replay import merge
-
-        return merge.main(given[1:], _show)
-    options = _parser().parse_args(given)
+        return _merge(given[1:], f"{prog} merge")
+    options = _parser(prog).parse_args(given)
     if not 1 <= options.jobs <= MAX_JOBS:
         raise SettingsError(f"jobs is {options.jobs}: use a whole number from 1 to {MAX_JOBS}.")
     settings = settings_of(options)
     shard = None if options.shard is None else Shard.parse(options.shard)
     # After the settings are known to be sound, since this compiles or loads kernels.
-    from nprep.replay.engine import run_replay, run_shard
-    from nprep.replay.progress import JsonLines
+    from nprep.replays.engine import run_replay, run_shard
+    from nprep.replays.progress import JsonLines
     from nprep.runs.folder import to_json
 
     try:
@@ -156,7 +157,7 @@ def main(
     except KeyboardInterrupt:
         if any(options.out.glob("trials/*/*.npz")):
             again = given if options.resume else [*given, "--resume"]
-            print(f"to continue: python -m nprep.replay {shlex.join(again)}", file=sys.stderr)
+            print(f"to continue: {prog} {shlex.join(again)}", file=sys.stderr)
         raise
     if options.json:
         files = [str(path) for path in replay.files]
@@ -192,3 +193,21 @@ def _show(replay: Replay, quiet: bool) -> None:
         view = replay.summary["run"]["view"]
         print(f"view {view['name']}: {view['description']}")
         print(f"wrote {', '.join(str(path) for path in replay.files)}")
+
+
+def _merge(argv: Sequence[str], prog: str) -> int:
+    """Joins shards; returns the exit status."""
+    parser = _console.Parser(
+        prog=prog, description="Joins the shards of a replay into one run folder."
+    )
+    parser.add_argument("shards", type=Path, nargs="+", help="folders that --shard wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--table", type=Path, help="the table, if the shards found it elsewhere")
+    parser.add_argument("--quiet", action="store_true", help="no table of results")
+    options = parser.parse_args(argv)
+    from nprep.replays.merge import merge
+
+    with _console.messages(options.quiet):
+        replay = merge(options.shards, options.out, table=options.table)
+    _show(replay, options.quiet)
+    return 0

@@ -16,8 +16,8 @@ from nprep import __version__
 from nprep._workers import LocalWorkers, Workers
 from nprep.plot.files import save_figure
 from nprep.plot.run_figure import figure_of
-from nprep.replay.progress import JsonLines, Progress
-from nprep.replay.workers import Work, load_view, run_blocks
+from nprep.replays.progress import JsonLines, Progress
+from nprep.replays.workers import Work, load_view, run_blocks
 from nprep.results import trials
 from nprep.results.curves import Curves, curves_of
 from nprep.results.outputs import derive_outputs, write_data
@@ -77,7 +77,7 @@ def describe_run(
 
 def blocks_of(settings: ReplaySettings) -> list[Block]:
     """All blocks of a replay, method by method."""
-    return trials.blocks_of(settings.methods, settings.trials, settings.block)
+    return trials.blocks_of(settings.names, settings.trials, settings.block)
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def run_replay(
         jobs: Number of processes, which affects no result; 1 runs the trials in this one.
         resume: Whether to continue a run in ``folder``.
         workers: What runs the trials instead of ``jobs`` processes of this machine.
-        lines: Where progress goes, for a program (see :class:`nprep.replay.progress.Progress`).
+        lines: Where progress goes, for a program (see :class:`nprep.replays.progress.Progress`).
 
     Raises:
         NprepError: If something that the user asked for cannot be done; nothing is left behind
@@ -181,7 +181,7 @@ def run_shard(
     workers: Workers | None = None,
     lines: JsonLines | None = None,
 ) -> list[Block]:
-    """Runs a part of a replay, for :func:`nprep.replay.merge.merge`.
+    """Runs a part of a replay, for :func:`nprep.replays.merge.merge`.
 
     Args:
         settings: Of the whole replay.
