@@ -69,7 +69,7 @@ def test_test_accuracy_of_networks_trained_on_all_images(folder):
         assert mine == pytest.approx(info["test-accuracy"] / 100, rel=1e-6)
 
 
-def test_many_processes_read_the_same(tmp_path):
+def test_any_number_of_processes_reads_the_same(tmp_path):
     nats_writer.write_folder(tmp_path, range(0, 1400, 20))
     lines = []
     one = nats.read_folder(tmp_path, "cifar100", progress=lines.append)

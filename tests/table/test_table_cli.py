@@ -36,7 +36,7 @@ def test_every_source_has_help(source: str, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     "arguments", [[], ["bild"], ["build"], ["build", "--source", "wrong", "a", "b"], ["info"]]
 )
-def test_misuse(arguments: list[str]) -> None:
+def test_wrong_arguments_are_refused(arguments: list[str]) -> None:
     with pytest.raises(SettingsError, match="see --help"):
         main(arguments)
 
