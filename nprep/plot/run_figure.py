@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from nprep import __version__
 from nprep.plot.data import BANDS, FigureData, figure_data
+from nprep.results.curves import Curves
+from nprep.results.draws import with_draws
 from nprep.results.outputs import Outputs
+from nprep.results.series import Series, series_of
 from nprep.runs.protocols import in_words, label
 from nprep.runs.settings import ReplaySettings
 from nprep.table.view import View
@@ -20,14 +24,27 @@ def figure_of(outputs: Outputs) -> tuple[FigureData, str]:
         benchmark = f"fitted surrogate of {benchmark}"
     axis = settings.protocol.axis if outputs.timed else "samples"
     what = {"samples": "Samples", "seconds": "Training time"}[axis]
+    curves: Sequence[Series | Curves] = outputs.timed
+    if axis == "samples":
+        curves = [with_draws(series_of(each), outputs.draws) for each in outputs.curves]
+    notes = notes_of(settings, view)
+    if outputs.draws is not None and axis == "samples":
+        notes.append(draws_note(len(outputs.draws.numbers)))
     data = figure_data(
-        outputs.timed if axis == "seconds" else outputs.curves,
+        curves,
         "test",
-        notes_of(settings, view),
+        notes,
         x_axis=axis,
         best=outputs.best["test"] if settings.protocol.shows == "regret" else None,
     )
     return data, f"{what} needed to find a good cell ({benchmark})"
+
+
+def draws_note(count: int) -> str:
+    """What the second band is."""
+    return (
+        f"Lighter band: mean and standard deviation between {count} draws of the modelled values."
+    )
 
 
 def notes_of(settings: ReplaySettings, view: View) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from nprep import _console
 from nprep._workers import RayCluster, Workers
 from nprep.errors import SettingsError
-from nprep.replays.options import add_options, settings_of
+from nprep.replays.options import add_options, check_draws, settings_of
 from nprep.runs.settings import ReplaySettings, ViewSource
 from nprep.runs.shard import Shard
 from nprep.runs.source import open_source
@@ -113,8 +113,10 @@ def main(
         raise SettingsError(f"jobs is {options.jobs}: use a whole number from 1 to {MAX_JOBS}.")
     settings = settings_of(options)
     shard = None if options.shard is None else Shard.parse(options.shard)
+    check_draws(options.draws, options.draw_trials, shard is not None)
     # After the settings are known to be sound, since this compiles or loads kernels.
-    from nprep.replays.engine import run_replay, run_shard
+    from nprep.replays.draws import run_on_draws
+    from nprep.replays.engine import run_shard
     from nprep.replays.progress import JsonLines
     from nprep.runs.folder import to_json
 
@@ -145,10 +147,12 @@ def main(
                         "--out DIR"
                     )
                 return 0
-            replay = run_replay(
+            replay = run_on_draws(
                 settings,
                 found,
                 options.out,
+                options.draws,
+                options.draw_trials,
                 jobs=options.jobs,
                 resume=options.resume,
                 workers=workers,

@@ -6,6 +6,7 @@ import argparse
 import math
 
 from nprep.errors import SettingsError
+from nprep.runs.draws import MAX_DRAWS
 from nprep.runs.protocols import PROTOCOLS, WEN2020
 from nprep.runs.settings import ReplaySettings
 from nprep.search.registry import method_names
@@ -14,6 +15,25 @@ from nprep.search.rules import RULES
 # What a named protocol decides unless the option is given.
 _OF_PROTOCOL = ("methods", "samples", "train_samples", "top_k", *RULES, "seconds")
 _OTHERS = ("trials", "seed", "block", "bootstrap", "workers", "predictor_seconds", "backend")
+
+
+def check_draws(draws: int, trials: int | None, shard: bool) -> None:
+    """Refuses numbers of draws and their trials that make no sense.
+
+    Args:
+        draws: The number of draws.
+        trials: Those on each of the other draws, if given.
+        shard: Whether a part of a replay is to be run.
+
+    Raises:
+        SettingsError: If they make none.
+    """
+    if not 1 <= draws <= MAX_DRAWS:
+        raise SettingsError(f"draws is {draws}: use a whole number from 1 to {MAX_DRAWS}.")
+    if trials is not None and draws == 1:
+        raise SettingsError("draw-trials is given without other draws: use --draws with it.")
+    if shard and draws > 1:
+        raise SettingsError("a shard runs on the table's own draw: leave out --draws.")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +73,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         f"(default: the protocol's; wen2020: {WEN2020.top_k})",
     )
     what.add_argument("--seed", type=int, default=defaults.seed, help="decides every random draw")
+    what.add_argument(
+        "--draws",
+        type=int,
+        default=1,
+        metavar="D",
+        help="draws of what a model completes in the table, the table's own among them; all "
+        "numbers then carry the spread between draws as well",
+    )
+    what.add_argument(
+        "--draw-trials",
+        type=int,
+        default=None,
+        metavar="T",
+        help="trials of each method on each of the other draws (default: as many as --trials)",
+    )
     what.add_argument(
         "--workers",
         type=_numbers,

@@ -10,8 +10,10 @@ from typing import Any
 from nprep.errors import RunFolderError, SettingsError
 from nprep.results.clock import Timeline, all_by_training_time, clock_csv, seconds_csv, timeline
 from nprep.results.curves import Curves, curve_rows, curves_of, to_csv
+from nprep.results.draws import CURVES_OF_DRAWS, Draws, draws_csv, draws_json, read_draws
 from nprep.results.found import best_found, deployed
 from nprep.results.reading import CLOCK, CURVES, SUMMARY, TIMED
+from nprep.results.series import series_of
 from nprep.results.summary import best_of, summarize
 from nprep.results.trials import StoredTrials
 from nprep.runs.concurrent import ConcurrentTrials, read_concurrent
@@ -32,6 +34,7 @@ class Outputs:
         timelines: Of each method and each number of machines.
         best: Mean accuracy of the view's best cell in percent, by metric.
         summary: The content of ``summary.json``.
+        draws: The run on other draws of its view; None where there are none.
     """
 
     settings: ReplaySettings
@@ -41,6 +44,7 @@ class Outputs:
     timelines: tuple[Timeline, ...]
     best: dict[str, float]
     summary: dict[str, Any]
+    draws: Draws | None = None
 
 
 def derive_outputs(folder: Path, view: View) -> Outputs:
@@ -86,7 +90,12 @@ def derive_outputs(folder: Path, view: View) -> Outputs:
     header = {"run": content["run"], "source": content["source"]}
     summary = summarize(curves, settings, header, best, timed, timelines)
     summary["best_found"] = {"space": view.space.name, "found": best_found(ends, view)}
-    return Outputs(settings, view, tuple(curves), tuple(timed), tuple(timelines), best, summary)
+    draws = read_draws(folder, summary, [series_of(each) for each in curves])
+    if draws is not None:
+        summary["draws"] = draws_json(draws)
+    return Outputs(
+        settings, view, tuple(curves), tuple(timed), tuple(timelines), best, summary, draws
+    )
 
 
 def _concurrent(stored: StoredTrials, method: str, workers: int) -> ConcurrentTrials | None:
@@ -117,6 +126,8 @@ def write_data(folder: Path, outputs: Outputs) -> list[Path]:
         files[TIMED] = seconds_csv(outputs.timed)
     if outputs.timelines:
         files[CLOCK] = clock_csv(outputs.timelines)
+    if outputs.draws is not None:
+        files[CURVES_OF_DRAWS] = draws_csv(outputs.draws)
     for name, data in files.items():
         write_file(folder / name, data)
     return [folder / SETTINGS, *(folder / name for name in files)]

@@ -14,12 +14,14 @@ from typing import Any
 
 from nprep.errors import RunFolderError, TableError
 from nprep.results.curves import Curves, curves_of
+from nprep.results.draws import CURVES_OF_DRAWS, with_columns
 from nprep.results.series import Series, read_series
 from nprep.results.trials import StoredTrials
+from nprep.runs.draws import source_of
 from nprep.runs.folder import SETTINGS, SUMS, Results, read_output, run_digest
 from nprep.runs.predictions import StoredPredictions, read_predictions
 from nprep.runs.protocols import in_words, label, with_rules
-from nprep.runs.settings import TableSource, view_digest
+from nprep.runs.settings import view_digest
 from nprep.search.rules import ReplayProtocol
 from nprep.table.view import View
 
@@ -145,7 +147,8 @@ class Run:
                 f"{self.folder / SETTINGS} names no table file: name the one that was searched "
                 "with --table."
             )
-        view = with_rules(TableSource(path, str(self.view.get("name"))).load(), self.rules)
+        described = {**source, "view": self.view.get("name")}
+        view = with_rules(source_of(described, path).load(), self.rules)
         if view_digest(view) != self.view.get("digest"):
             raise TableError(
                 f"{path} holds other values than those that {self.folder} was searched on: name "
@@ -238,6 +241,9 @@ def read_run(path: Path) -> Run:
             raise _damaged(folder / SUMMARY, f"method {method!r} has no train_samples and horizon")
         train_samples[method] = n
     series = read_series(curves, train_samples)
+    if "draws" in summary:
+        read_output(folder, CURVES_OF_DRAWS)
+        series = with_columns(series, folder / CURVES_OF_DRAWS)
     timed: tuple[Series, ...] = ()
     clock: tuple[Series, ...] = ()
     if not lone and (folder / TIMED).is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import Any
 
@@ -32,6 +33,7 @@ def to_text(summary: dict[str, Any]) -> str:
     if not by_seconds:
         lines += _wins(summary)
     lines += ["", *_ends(summary["methods"])]
+    lines += _draws(summary.get("draws"))
     lines += _published(summary["published"])
     if "clock" in summary:
         lines += _clock(summary["clock"])
@@ -145,6 +147,37 @@ def _ends(methods: dict[str, Any]) -> list[str]:
         trials = "" if needed is None else f"   {needed:,}"
         lines.append(name.ljust(width - 7) + "".join(cells) + trials)
     return lines
+
+
+def _draws(draws: dict[str, Any] | None) -> list[str]:
+    """How much the main numbers differ between draws of the modelled values."""
+    if draws is None:
+        return []
+    needed = (draws["needed"] or {}).get("test", {})
+    title = f"mean ± standard deviation of {draws['count']} draws"
+    width = max(len(title), *(len(name) for name in draws["methods"]))
+    head = ("test at the end", "samples needed", "paper's count", "first reach")
+    lines = ["", title.ljust(width) + "".join(f"{name:>18}" for name in head)]
+    for name, method in draws["methods"].items():
+        entry = needed.get(name, {})
+        cells = [
+            _plus_minus(method["final"]["test_mean"], 2),
+            _plus_minus(entry.get("samples"), 0),
+            _plus_minus(entry.get("paper_ratio"), 1),
+            _plus_minus(entry.get("first_reach_ratio"), 1),
+        ]
+        lines.append((name.ljust(width) + "".join(f"{cell:>18}" for cell in cells)).rstrip())
+    return lines
+
+
+def _plus_minus(statistics: dict[str, Any] | None, digits: int) -> str:
+    """A mean over draws and the standard deviation between them."""
+    if statistics is None or statistics["mean"] is None:
+        return ""
+    missed = f" ({statistics['missed']} not)" if statistics["missed"] else ""
+    spread = statistics["std"]
+    end = "" if spread is None or math.isnan(spread) else f" ± {spread:,.{digits}f}"
+    return f"{statistics['mean']:,.{digits}f}{end}{missed}"
 
 
 def _published(numbers: list[dict[str, Any]]) -> list[str]:
