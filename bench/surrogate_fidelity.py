@@ -22,10 +22,10 @@ import numpy as np
 
 from nprep.data.fit.choose_landscape import Fixed
 from nprep.model.surrogate import Surrogate
-from nprep.quality.redraw import redraw
 from nprep.replays.engine import run_replay
 from nprep.results.curves import KEY_SAMPLES
 from nprep.runs.settings import ReplaySettings, TableSource
+from nprep.table.redraw import redraw
 from nprep.table.sources import measured, surrogate
 from nprep.table.table import Table
 from nprep.table.view import View

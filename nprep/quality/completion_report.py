@@ -13,7 +13,7 @@ import numpy as np
 
 from nprep.errors import TableError
 from nprep.model.completion import Completion
-from nprep.quality.redraw import redraw
+from nprep.table.redraw import redraw
 from nprep.table.table import Table
 from nprep.table.view import View
 

@@ -83,11 +83,11 @@ class DrawnSource:
 
 def _draw(path: Path, number: int) -> View:
     """Draws a view anew, which takes the model some time."""
-    from nprep.table.redraw import completed_draw
+    from nprep.table.redraw import redraw
     from nprep.table.table import Table
 
-    view: View = completed_draw(Table.open(path), number)
-    return view
+    table = Table.open(path)
+    return next(redraw(table, [int(table.attributes.get("build_seed", 0)) + number]))
 
 
 def _read(path: Path, view: View) -> View | None:

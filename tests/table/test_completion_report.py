@@ -12,11 +12,11 @@ import pytest
 from nprep._console import run
 from nprep.errors import TableError
 from nprep.model.draws import IMAGES
-from nprep.quality.redraw import redraw
 from nprep.spaces.nb101.cells import module_hashes, trainable_parameters
 from nprep.spaces.nb101.facts import BUDGETS, REPEATS
 from nprep.spaces.nb101.space import NB101
 from nprep.table.cli import main
+from nprep.table.redraw import redraw
 from nprep.table.schema import Content, Provenance
 from nprep.table.sources._complete import (
     FINAL,
