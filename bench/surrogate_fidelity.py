@@ -57,7 +57,10 @@ def build_tables(path: Path, out: Path) -> dict[str, Path]:
     paths = {side: out / f"{side}.h5" for side in SIDES}
     show = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731 - one line, used twice
     if not paths["completed"].exists():
-        write_table(paths["completed"], measured.build(Namespace(input=path, build_seed=0), show))
+        write_table(
+            paths["completed"],
+            measured.build(Namespace(input=path, build_seed=0, condition="none"), show),
+        )
     # Always anew: it takes seconds, and the weights may have changed.
     write_table(paths["surrogate"], surrogate.build_content(0, show))
     return paths

@@ -240,5 +240,8 @@ def completed_view(path: Path) -> View:
     """The completed view of the measured table."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "completed.h5"
-        write_table(file, measured.build(argparse.Namespace(input=path, build_seed=0), print))
+        write_table(
+            file,
+            measured.build(argparse.Namespace(input=path, build_seed=0, condition="none"), print),
+        )
         return Table.open(file).view("completed")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nprep.model.completion import Completion, Expectation, cell_seeds
-from nprep.model.draws import IMAGES
+from nprep.model.draws import IMAGES, Known
+
+if TYPE_CHECKING:
+    from nprep.data.fit.fit_completion import Data
 
 Floats = NDArray[np.float64]
 
 BOUNDS = (0.0, 0.86, 0.90, 0.91, 0.92, 0.93, 0.935, 1.0)
 ABOVE = (0.90, 0.92, 0.93)
+VISITED = ((0.0, 0.90), (0.90, 0.92), (0.92, 0.93), (0.93, 0.935), (0.935, 1.0))
 _DRAWS = 20
 
 
@@ -74,6 +78,46 @@ def _selected(validation: Floats, test: Floats, shares: tuple[int, ...], rng: An
     return means
 
 
+def _ten_highest(validation: Floats) -> float:
+    return float(np.sort(validation, axis=None)[-10:].mean())
+
+
+def judge_visited(model: Completion, data: Data) -> list[dict[str, Any]]:
+    """Measured and modelled means of the cells that a search visited and no fit saw, by region."""
+    rows = data.visited_rows
+    features, total = data.features[rows], data.total[rows]
+    seeds = [model.parameters(seed) for seed in range(_DRAWS)]
+    found = model.expect_many(features, total, [model.parameters(None), *seeds])
+    unknown = Known.nothing(len(rows))
+    drawn = []
+    for seed, (own, one) in enumerate(zip(seeds, found[1:], strict=True)):
+        runs, _ = model.draw(one, total, unknown, cell_seeds(data.keys[rows], seed), own)
+        drawn.append(runs.mean(axis=1) / IMAGES)
+    whole = found[0].failures == 0
+    level = found[0].level
+    gap, predicted = data.visited_mean - level, found[0].validation - level
+    out = []
+    for low, high in VISITED:
+        inside = whole & (level >= low) & (level < high)
+        modelled = np.array([one[inside] - level[inside] for one in drawn])
+        out.append(
+            {
+                "from": low,
+                "to": high,
+                "cells": int(inside.sum()),
+                "fit": _explained(gap[inside], predicted[inside]),
+                "measured": {"mean": float(gap[inside].mean()), "sd": float(gap[inside].std())},
+                "modelled": {
+                    "mean": float(modelled.mean()),
+                    "mean_sd_over_draws": float(modelled.mean(axis=1).std()),
+                    "sd": float(modelled.std(axis=1).mean()),
+                    "left_sd": float((modelled - predicted[inside]).std(axis=1).mean()),
+                },
+            }
+        )
+    return out
+
+
 def judge(
     model: Completion,
     triple_keys: NDArray[np.uint64],
@@ -83,6 +127,7 @@ def judge(
     best_keys: NDArray[np.uint64],
     bests: Expectation,
     best: Floats,
+    data: Data,
 ) -> dict[str, Any]:
     """Statistics by region, measured and modelled.
 
@@ -95,18 +140,21 @@ def judge(
         best_keys: (M,) keys of cells whose best run is measured.
         bests: What a fit without them expects of them.
         best: (M,) measured.
+        data: For the cells that no part of the fit saw.
     """
     total = np.rint(test.sum(axis=1) * IMAGES).astype(np.int64)
     best_total = np.rint(bests.level * 3 * IMAGES).astype(np.int64)
-    unknown, best_unknown = np.full(len(total), -1), np.full(len(best), -1)
+    unknown, best_unknown = Known.nothing(len(total)), Known.nothing(len(best))
     drawn, drawn_test, drawn_best = [], [], []
     for seed in range(_DRAWS):
+        own = model.parameters(seed)
         seeds = cell_seeds(triple_keys, seed)
-        images, test_images = model.draw(triples, total, unknown, seeds)
+        images, test_images = model.draw(triples, total, unknown, seeds, own)
         drawn.append(images / IMAGES)
         drawn_test.append(test_images / IMAGES)
         seeds = cell_seeds(best_keys, seed)
-        drawn_best.append(model.draw(bests, best_total, best_unknown, seeds)[0].max(1) / IMAGES)
+        best_images, _ = model.draw(bests, best_total, best_unknown, seeds, own)
+        drawn_best.append(best_images.max(axis=1) / IMAGES)
     level, best_level = triples.level, bests.level
     expected_best = np.mean(drawn_best, axis=0)
     out: dict[str, Any] = {"triples": [], "bests": [], "draws": _DRAWS}
@@ -182,10 +230,15 @@ def judge(
         "highest_mean_modelled": [
             float(f(v.mean(axis=1).max() for v in drawn)) for f in (_mean, _sd)
         ],
+        "ten_highest_runs_measured": _ten_highest(validation),
+        "ten_highest_runs_modelled": [
+            float(f(_ten_highest(v) for v in drawn)) for f in (_mean, _sd)
+        ],
         "highest_measured": [float(validation.max()), float(best.max())],
         "highest_modelled": [
             float(np.mean([v.max() for v in drawn])),
             float(np.mean([v.max() for v in drawn_best])),
         ],
     }
+    out["visited"] = judge_visited(model, data)
     return out

@@ -1,8 +1,10 @@
 """The model of what NASBench-101 recorded and the public measurements lack.
 
-Known of every cell: its structure and the sum of its three test accuracies. Modelled from them: the
-validation accuracy of each repeat, how the test accuracy is shared by the repeats, and the training
-time. The parameters lie in ``data/completion.npz``; ``data/fit/fit_completion.py`` fits them.
+Known of every cell: its structure and the sum of its three test accuracies; of some, one or more of
+their validation accuracies. Modelled from them: the validation accuracy of each repeat, how the
+test accuracy is shared by the repeats, and the training time. The model's own parameters are drawn
+too, for each draw of a table anew (:meth:`Completion.parameters`). They lie in
+``data/completion.npz``; ``data/fit/fit_completion.py`` fits them.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,40 +24,25 @@ from numpy.typing import NDArray
 from nprep.errors import TableError
 from nprep.kernels.numeric.trees import TreeEnsemble
 from nprep.kernels.threads import run_slices
-from nprep.model.draws import IMAGES, Noise, draw_cells, draw_factors
+from nprep.model.draws import IMAGES, Known, Noise, draw_cells, draw_factors
+from nprep.model.process import Process, evaluate
 from nprep.spaces.nb101.features import FEATURE_NAMES
 
-FORMAT = 1
+FORMAT = 2
+
+# The fields of a model that are plain arrays.
+_ARRAYS = (
+    "offset",
+    "offset_samples",
+    "spread",
+    "seconds_weights",
+    "seconds_levels",
+    "seconds_noise",
+)
 
 # By how much a cell's other runs may exceed what the structure promises if one failed; what would
 # be beyond it is ascribed to the failed run, which may have been better than chance.
 _MAX_ABOVE = 0.006
-_FLOOR = 0.86
-_KNOTS = (0.90, 0.91, 0.92, 0.93)
-
-
-def linear_terms(level: NDArray[np.float64], guess: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The terms of the piecewise linear part of the model.
-
-    Boosted trees are constant beyond the last cut, just where a search ends; these terms carry the
-    trend there: regression to the mean (a test accuracy above what the structure promises was
-    partly luck), by region.
-
-    Args:
-        level: (N,) mean test accuracy of the runs that did not fail.
-        guess: (N,) what the structure promises.
-
-    Returns:
-        (N, 14) float64.
-    """
-    # Below, where few cells were measured, the trees alone decide.
-    level, guess = np.maximum(level, _FLOOR), np.maximum(guess, _FLOOR)
-    above = level - guess
-    terms = [np.ones(len(level)), level, guess]
-    for knot in _KNOTS:
-        terms += [np.maximum(level - knot, 0), np.maximum(guess - knot, 0)]
-    terms += [np.maximum(above - 0.004, 0), np.minimum(above + 0.004, 0), above * (guess - 0.9)]
-    return np.stack(terms, axis=1)
 
 
 def seconds_terms(features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -105,6 +93,7 @@ class Expectation:
         level: (N,) mean test accuracy of the others.
         validation: (N,) their expected mean validation accuracy.
         spread: (N,) their expected standard deviation.
+        effect: (N,) standard deviation of what a cell has beyond its structure.
     """
 
     guess: NDArray[np.float64]
@@ -112,61 +101,168 @@ class Expectation:
     level: NDArray[np.float64]
     validation: NDArray[np.float64]
     spread: NDArray[np.float64]
+    effect: NDArray[np.float64]
+
+    def take(self, rows: NDArray[np.integer]) -> Expectation:
+        """Some of the cells."""
+        return Expectation(
+            self.guess[rows],
+            self.failures[rows],
+            self.level[rows],
+            self.validation[rows],
+            self.spread[rows],
+            self.effect[rows],
+        )
+
+
+class Calibration(NamedTuple):
+    """What cells left out of the fit say of it, by test accuracy; K knots, linear in between.
+
+    Attributes:
+        levels: (K,) float64, ascending.
+        scale: (K,) float64; the unit of the process for the gap (mean validation - mean test).
+        pivot: (K,) float64; the usual predicted gap.
+        slope: (K, 2) float64; measured on predicted difference from it, and its standard error.
+        effect: (K, 2) float64; variance of a cell's own effect, and its standard error.
+    """
+
+    levels: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    pivot: NDArray[np.float64]
+    slope: NDArray[np.float64]
+    effect: NDArray[np.float64]
+
+
+_GROUPS: dict[str, Any] = {"process": Process, "calibration": Calibration, "noise": Noise}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """One set of parameters: the fitted ones, or a draw of what else they may be.
+
+    Attributes:
+        offset: (P,) weights of the process for the gap.
+        slope: (K,) of the calibration.
+        effect: (K,) variance of the cell effect.
+        donors: (D,) the donors in use, ascending.
+    """
+
+    offset: NDArray[np.float64]
+    slope: NDArray[np.float64]
+    effect: NDArray[np.float64]
+    donors: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Completion:
-    """The fitted model.
+    """The fitted model; P basis functions of the process.
 
     Attributes:
         guess: Structure to test accuracy of a run that did not fail.
-        offset: Structure, test accuracy and guess to (mean validation - mean test), less the
-            linear part.
-        offset_weights: Of the linear part.
-        spread: The same inputs to the logarithm of the standard deviation between repeats.
-        spread_weights: Of its linear part.
+        process: The basis functions of offset and spread.
+        offset: (P,) weights of (mean validation - mean test), in units of the calibration's scale.
+        offset_samples: (S, P) draws from the weights' posterior, less ``offset``.
+        spread: (P,) weights of the logarithm of the standard deviation between repeats.
+        calibration: Of the offset.
+        noise: The law of the runs of validation and test.
         seconds: Structure to the logarithm of the training time, less the linear part.
         seconds_weights: Of the linear part.
-        seconds_noise: (Q,) quantiles of what is left.
-        noise: The noise model of validation and test.
+        seconds_levels: (Q,) quantile levels of what is left.
+        seconds_noise: (Q,) quantiles of it.
         statistics: How the fit went, as written by the script.
     """
 
     guess: TreeEnsemble
-    offset: TreeEnsemble
-    offset_weights: NDArray[np.float64]
-    spread: TreeEnsemble
-    spread_weights: NDArray[np.float64]
+    process: Process
+    offset: NDArray[np.float64]
+    offset_samples: NDArray[np.float16]
+    spread: NDArray[np.float64]
+    calibration: Calibration
+    noise: Noise
     seconds: TreeEnsemble
     seconds_weights: NDArray[np.float64]
+    seconds_levels: NDArray[np.float64]
     seconds_noise: NDArray[np.float64]
-    noise: Noise
     statistics: dict[str, Any]
 
-    def expect(
-        self, features: NDArray[np.float32], total: NDArray[np.integer], threads: int = 1
-    ) -> Expectation:
-        """What the model expects of cells.
+    def parameters(self, seed: int | None) -> Parameters:
+        """The parameters of one draw of the model.
+
+        Measurements leave them uncertain: the weights are drawn from their posterior, calibration
+        and cell effect with their standard errors, and the donors by bootstrap.
+
+        Args:
+            seed: Not negative; decides all of it. None: the fitted ones.
+        """
+        count = len(self.noise.donors)
+        if seed is None:
+            return Parameters(
+                self.offset,
+                self.calibration.slope[:, 0],
+                self.calibration.effect[:, 0].clip(min=0.0),
+                np.arange(count),
+            )
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
+        samples = self.offset_samples.astype(np.float64)
+        offset = self.offset.copy()
+        # In this order, so that the sum is the same everywhere.
+        for share, sample in zip(rng.normal(size=len(samples)), samples, strict=True):
+            offset += share / len(samples) ** 0.5 * sample
+        # One error for all knots of each: what is unknown of one is unknown of its neighbours.
+        slope = self.calibration.slope @ np.array([1.0, rng.normal()])
+        effect = self.calibration.effect @ np.array([1.0, rng.normal()])
+        donors = np.sort(rng.integers(count, size=count))
+        return Parameters(offset, slope, effect.clip(min=0.0), donors)
+
+    def expect_many(
+        self,
+        features: NDArray[np.float32],
+        total: NDArray[np.integer],
+        parameters: Sequence[Parameters],
+        threads: int = 1,
+    ) -> list[Expectation]:
+        """What the model expects of cells under several sets of parameters.
 
         Args:
             features: (N, F) float32 of :func:`nprep.spaces.nb101.features.structure_features`.
             total: (N,) sum of the correct test images of three runs.
+            parameters: The sets.
             threads: Number of threads; the result does not depend on it.
         """
         guess = self.guess.predict(features, threads)
         failures, level = split_failures(total, guess, self.noise.failed)
-        inputs = offset_inputs(features, level, guess)
-        terms = linear_terms(level, guess)
-        offset = terms @ self.offset_weights + self.offset.predict(inputs, threads)
-        spread = terms @ self.spread_weights + self.spread.predict(inputs, threads)
-        return Expectation(guess, failures, level, level + offset, np.exp(spread).clip(0, 0.1))
+        weights = np.stack([self.spread, *(one.offset for one in parameters)], axis=1)
+        values = evaluate(self.process, features, level, guess, weights, threads)
+        spread = np.exp(values[:, 0]).clip(0, 0.1)
+        place = self.calibration
+        scale = np.interp(level, place.levels, place.scale)
+        pivot = np.interp(level, place.levels, place.pivot)
+        found = []
+        for k, one in enumerate(parameters):
+            gap = scale * values[:, 1 + k]
+            gap = pivot + np.interp(level, place.levels, one.slope) * (gap - pivot)
+            effect = np.sqrt(np.interp(level, place.levels, one.effect))
+            found.append(Expectation(guess, failures, level, level + gap, spread, effect))
+        return found
+
+    def expect(
+        self,
+        features: NDArray[np.float32],
+        total: NDArray[np.integer],
+        parameters: Parameters | None = None,
+        threads: int = 1,
+    ) -> Expectation:
+        """As :meth:`expect_many`, under one set of parameters; None: the fitted ones."""
+        chosen = parameters or self.parameters(None)
+        return self.expect_many(features, total, [chosen], threads)[0]
 
     def draw(
         self,
         expectation: Expectation,
         total: NDArray[np.integer],
-        best: NDArray[np.integer],
+        known: Known,
         seeds: NDArray[np.uint64],
+        parameters: Parameters | None = None,
         threads: int = 1,
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Draws the repeats of cells.
@@ -174,30 +270,39 @@ class Completion:
         Args:
             expectation: Of N cells.
             total: (N,) sum of the correct test images of three runs.
-            best: (N,) correct validation images of the best run where known, else -1.
+            known: What was measured of their validation.
             seeds: (N,) uint64; one per cell.
+            parameters: Those of the expectation; None: the fitted ones.
             threads: Number of threads; the result does not depend on it.
 
         Returns:
             (N, 3) int32 correct validation images and (N, 3) int32 correct test images, of
-            :data:`IMAGES`; the test images of a cell add up to its total.
+            :data:`IMAGES`; the test images of a cell add up to its total, and the validation
+            images agree with what is known.
         """
+        donors = (parameters or self.parameters(None)).donors
+        noise = self.noise._replace(
+            donor_level=self.noise.donor_level[donors],
+            donors=self.noise.donors[donors],
+            donor_spread=self.noise.donor_spread[donors],
+            donor_luck=self.noise.donor_luck[donors],
+        )
         validation = np.empty((len(seeds), 3), np.int32)
         test = np.empty((len(seeds), 3), np.int32)
         totals = np.asarray(total, dtype=np.int64)
-        known = np.asarray(best, dtype=np.int64)
 
         def work(start: int, stop: int) -> None:
             part = slice(start, stop)
             draw_cells(
                 seeds[part],
-                self.noise,
+                noise,
                 expectation.validation[part],
                 expectation.spread[part],
-                expectation.guess[part],
+                expectation.level[part] - expectation.guess[part],
+                expectation.effect[part],
                 expectation.level[part],
                 expectation.failures[part],
-                known[part],
+                known.take(part),
                 totals[part],
                 validation[part],
                 test[part],
@@ -213,19 +318,20 @@ class Completion:
         expected = seconds_terms(features) @ self.seconds_weights
         expected += self.seconds.predict(features, threads)
         noise = np.empty((len(features), 3))
-        draw_factors(seeds, self.noise.levels, self.seconds_noise, noise)
+        draw_factors(seeds, self.seconds_levels, self.seconds_noise, noise)
         seconds: NDArray[np.float64] = np.exp(expected[:, None] + noise)
         return seconds
 
     def save(self, path: Path) -> None:
         """Writes the model; no pickled objects."""
         arrays: dict[str, Any] = {"format": np.array([FORMAT], np.int32)}
-        for name in ("guess", "offset", "spread", "seconds"):
+        for name in ("guess", "seconds"):
             arrays |= getattr(self, name).arrays(f"{name}_")
-        for name in ("offset_weights", "spread_weights", "seconds_weights", "seconds_noise"):
+        for name in _ARRAYS:
             arrays[name] = getattr(self, name)
-        for name, value in self.noise._asdict().items():
-            arrays[f"noise_{name}"] = np.asarray(value)
+        for group in _GROUPS:
+            for name, value in getattr(self, group)._asdict().items():
+                arrays[f"{group}_{name}"] = np.asarray(value)
         arrays["features"] = np.frombuffer("\n".join(FEATURE_NAMES).encode(), np.uint8)
         arrays["statistics"] = np.frombuffer(json.dumps(self.statistics).encode(), np.uint8)
         np.savez_compressed(path, **arrays)
@@ -250,19 +356,19 @@ class Completion:
             names = arrays["features"].tobytes().decode().split("\n")
             if tuple(names) != FEATURE_NAMES:
                 raise ValueError("it was fitted to other features")
-            noise = {name: arrays[f"noise_{name}"] for name in Noise._fields}
-            noise["test_slope"] = float(noise["test_slope"])
-            noise["ceiling"] = int(noise["ceiling"])
+            groups: dict[str, Any] = {
+                group: kind(**{name: arrays[f"{group}_{name}"] for name in kind._fields})
+                for group, kind in _GROUPS.items()
+            }
+            noise = groups.pop("noise")
             return cls(
                 **{
                     name: TreeEnsemble.from_arrays(arrays, f"{name}_")
-                    for name in ("guess", "offset", "spread", "seconds")
+                    for name in ("guess", "seconds")
                 },
-                offset_weights=arrays["offset_weights"],
-                spread_weights=arrays["spread_weights"],
-                seconds_weights=arrays["seconds_weights"],
-                seconds_noise=arrays["seconds_noise"],
-                noise=Noise(**noise),
+                **{name: arrays[name] for name in _ARRAYS},
+                **groups,
+                noise=noise._replace(window=int(noise.window), test_slope=float(noise.test_slope)),
                 statistics=json.loads(arrays["statistics"].tobytes()),
             )
         except (
@@ -278,13 +384,6 @@ class Completion:
                 f"{where} is not a completion model of this version ({error}): reinstall nprep, "
                 "or fit it again with data/fit/fit_completion.py."
             ) from error
-
-
-def offset_inputs(
-    features: NDArray[np.float32], level: NDArray[np.float64], guess: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """The inputs of the offset's and the spread's trees: (N, F + 3) float32."""
-    return np.column_stack([features, level, guess, level - guess]).astype(np.float32)
 
 
 def cell_seeds(keys: NDArray[np.uint64], build_seed: int) -> NDArray[np.uint64]:

@@ -1,9 +1,10 @@
-"""Draws the repeats of cells whose validation accuracy was not measured.
+"""Draws the repeats of cells whose validation accuracy was not measured, or not all of it.
 
-A cell's three runs are described by their number of failed runs, the mean of the others' validation
-accuracy less their mean test accuracy, the standard deviation between them, and where the middle
-one lies between the lowest and the highest. Each is a quantile function fitted to the cells with
-three measured repeats; see ``data/README.md``.
+A cell's three runs are drawn together: a *donor*, a measured cell of about the same test accuracy,
+gives how far the mean of its runs lay from what was expected of it and how the three lay about that
+mean. Mean, spread and middle run so keep their joint law;
+nothing caps them. Where something of the cell was measured (its best run, the mean of its runs, or
+single ones), many donors are tried and one that agrees is kept; see ``data/README.md``.
 """
 
 from __future__ import annotations
@@ -13,52 +14,78 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.kernels.jit import Integer, kernel
+from nprep.kernels.jit import kernel
 from nprep.kernels.search.noise import noise_word
 
 IMAGES = 9984  # Accuracies are multiples of 1 / IMAGES: 39 batches of 256 images.
 _HALVES = 2.0**-53
-_CANDIDATES = 96
-_TRIES = 64
+
+# Donors that are tried for a cell of which something is known.
+_CANDIDATES = 256
+
+# Donors of which the most similar is taken, and by how much its runs may be stretched or shrunk.
+_DONORS = 8
+_STRETCH = 1.25
+# A difference in luck that counts like spreads of 1 : e.
+_LUCK = 0.03
+
+# The words of each candidate, and where the first one's begin.
+_WORDS = 16
+_FIRST = 16
 
 
 class Noise(NamedTuple):
-    """The noise model as arrays; R regions, B bins of the relative spread, Q quantile levels.
+    """The law of the runs; D donors, R regions.
 
     Attributes:
+        donor_level: (D,) float64, ascending; mean test accuracy of the donors.
+        donors: (D, 3) float64; mean of the three runs less its expectation, lowest run less mean,
+            middle run less mean.
+        donor_spread: (D,) float64; standard deviation between repeats that was expected of them.
+        donor_luck: (D,) float64; their test accuracy less what their structure promises.
+        window: A cell's donor is one of so many of the nearest test accuracies.
         region_edges: (R - 1,) float64; ascending bounds on the mean test accuracy.
-        levels: (Q,) float64 in [0, 1], ascending.
-        mean: (R, Q) float64; quantiles of (mean validation - its expectation - shift * excess),
-            the excess being the standard deviation over the usual one, see below.
-        spread: (R, Q) float64; quantiles of the standard deviation between repeats, divided by the
-            expected one.
-        usual: (R,) float64; the standard deviation that is usual in the region. A larger one is the
-            work of one bad run: it does not reach upwards as far as downwards.
-        shift: (R,) float64; how the mean changes with the standard deviation over the usual one.
-        bin_edges: (B - 1,) float64; ascending bounds on the same.
-        middle: (B, Q) float64 in [0, 1]; quantiles of (middle - lowest) / (highest - lowest).
         test_slope: How far a run's test accuracy follows its validation accuracy.
         test_noise: (R,) float64; standard deviation of what is left of it.
-        headroom: (R, 2) float64; by how much a cell's best validation accuracy can exceed the
-            greater of its test accuracy and the one that its structure promises, and by how much
-            the expected mean validation accuracy.
         failed: (2,) int64; correct validation and test images of a failed run.
-        ceiling: Highest number of correct validation images that is plausible.
     """
 
+    donor_level: NDArray[np.float64]
+    donors: NDArray[np.float64]
+    donor_spread: NDArray[np.float64]
+    donor_luck: NDArray[np.float64]
+    window: int
     region_edges: NDArray[np.float64]
-    levels: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    spread: NDArray[np.float64]
-    usual: NDArray[np.float64]
-    shift: NDArray[np.float64]
-    bin_edges: NDArray[np.float64]
-    middle: NDArray[np.float64]
     test_slope: float
     test_noise: NDArray[np.float64]
-    headroom: NDArray[np.float64]
     failed: NDArray[np.int64]
-    ceiling: int
+
+
+class Known(NamedTuple):
+    """What was measured of the validation of N cells, in correct images.
+
+    Attributes:
+        best: (N,) int64; of the best of the three runs, else -1.
+        total: (N,) int64; the sum of the three, else -1.
+        runs: (N, 3) int64; of single runs, those that are not known -1 and last.
+    """
+
+    best: NDArray[np.int64]
+    total: NDArray[np.int64]
+    runs: NDArray[np.int64]
+
+    @staticmethod
+    def nothing(count: int) -> Known:
+        """Nothing known of ``count`` cells."""
+        return Known(
+            np.full(count, -1, np.int64),
+            np.full(count, -1, np.int64),
+            np.full((count, 3), -1, np.int64),
+        )
+
+    def take(self, chosen: slice | NDArray[np.integer]) -> Known:
+        """Some of the cells."""
+        return Known(self.best[chosen], self.total[chosen], self.runs[chosen])
 
 
 @kernel
@@ -90,23 +117,189 @@ def _draw_triple(
     seed: int,
     counter: int,
     noise: Noise,
-    region: Integer,
+    first: int,
+    window: int,
     spread: float,
+    luck: float,
+    effect: float,
     triple: NDArray[np.float64],
 ) -> None:
-    """Draws three deviations from the expected mean, in ascending order; uses three words."""
-    ratio = _quantile(noise.levels, noise.spread[region], _uniform(seed, counter))
-    shift = _quantile(noise.levels, noise.mean[region], _uniform(seed, counter + 1))
-    excess = ratio * spread / float(noise.usual[region])
-    middle_bin = np.searchsorted(noise.bin_edges, excess)
-    shift += float(noise.shift[region]) * excess
-    middle = _quantile(noise.levels, noise.middle[middle_bin], _uniform(seed, counter + 2))
-    centre = (1.0 + middle) / 3.0
-    scale = np.sqrt((centre**2 + (middle - centre) ** 2 + (1.0 - centre) ** 2) / 2.0)
-    width = ratio * spread / scale
-    triple[0] = shift - centre * width
-    triple[1] = shift + (middle - centre) * width
-    triple[2] = shift + (1.0 - centre) * width
+    """Draws three deviations from the expected mean, in ascending order; uses ten words.
+
+    Of some donors the most similar one is taken, by expected spread and by luck: a wide spread, or
+    a test accuracy far below what the structure promises, is the work of one bad run and has
+    another shape. What difference of spread is left stretches the runs a little.
+
+    Args:
+        seed: Of the cell.
+        counter: Of the first word.
+        noise: The law.
+        first: The first donor of the window.
+        window: Its length.
+        spread: Expected standard deviation between the repeats.
+        luck: Test accuracy less what the structure promises.
+        effect: Standard deviation of what the cell has beyond structure and the donors'.
+        triple: (3,) float64; receives the result.
+    """
+    chosen, nearest, ratio = 0, np.inf, 1.0
+    for k in range(_DONORS):
+        one = first + np.int64(window * _uniform(seed, counter + k))
+        other = spread / noise.donor_spread[one]
+        distance = abs(np.log(other)) + abs(luck - noise.donor_luck[one]) / _LUCK
+        if distance < nearest:
+            chosen, nearest, ratio = one, distance, other
+    scale = min(max(ratio, 1.0 / _STRETCH), _STRETCH)
+    donor = noise.donors[chosen]
+    mean = donor[0]
+    if effect > 0.0:
+        mean += effect * _normal(seed, counter + _DONORS)
+    triple[0] = mean + scale * donor[1]
+    triple[1] = mean + scale * donor[2]
+    triple[2] = mean - scale * (donor[1] + donor[2])
+
+
+@kernel
+def _assign(
+    seed: int,
+    counter: int,
+    best: int,
+    runs: NDArray[np.int64],
+    lowest: int,
+    slots: NDArray[np.int64],
+) -> None:
+    """Which of the three runs, by rank, each known one is; -1 in ``slots`` where none is known.
+
+    A run that equals the known best is the best; of the others any may be any.
+    """
+    slots[:] = -1
+    free = np.empty(3, np.int64)
+    count = 0
+    for rank in range(lowest, 3):
+        if rank < 2 or best < 0:
+            free[count] = rank
+            count += 1
+    taken_best = False
+    for k in range(3):
+        if runs[k] < 0:
+            continue
+        if best >= 0 and runs[k] == best and not taken_best:
+            slots[k] = 2
+            taken_best = True
+        elif count > 0:
+            place = np.int64(count * _uniform(seed, counter + k))
+            slots[k] = free[place]
+            count -= 1
+            free[place] = free[count]
+
+
+@kernel
+def _agree(
+    seed: int,
+    noise: Noise,
+    first: int,
+    window: int,
+    expected: float,
+    spread: float,
+    luck: float,
+    effect: float,
+    lowest: int,
+    best: int,
+    total: int,
+    runs: NDArray[np.int64],
+    chosen: NDArray[np.float64],
+    slots: NDArray[np.int64],
+) -> None:
+    """Sets ``chosen`` to runs that agree with what is known, and ``slots`` to which is which.
+
+    Of many candidates the first is kept that is near enough, so that each is kept as often as its
+    nearness says: the windows are small beside the spread. What is left is a shift.
+    """
+    triple, places = np.empty(3), np.empty(3, np.int64)
+    nearest = np.inf
+    for candidate in range(_CANDIDATES):
+        counter = _FIRST + _WORDS * candidate
+        _draw_triple(seed, counter, noise, first, window, spread, luck, effect, triple)
+        _assign(seed, counter + _DONORS + 2, best, runs, lowest, places)
+        gap, shift, facts = 0.0, 0.0, 0
+        if best >= 0:
+            off = best / IMAGES - expected - triple[2]
+            gap = max(gap, abs(off) / 0.15)
+            shift += off
+            facts += 1
+        if total >= 0:
+            mean = 0.0
+            for rank in range(lowest, 3):
+                mean += triple[rank] / (3 - lowest)
+            off = total / (IMAGES * (3 - lowest)) - expected - mean
+            gap = max(gap, abs(off) / 0.10)
+            shift += off
+            facts += 1
+        for k in range(3):
+            if places[k] >= 0 and not (best >= 0 and places[k] == 2):
+                off = runs[k] / IMAGES - expected - triple[places[k]]
+                gap = max(gap, abs(off) / 0.15)
+                shift += off
+                facts += 1
+        if gap < nearest:
+            nearest = gap
+            for k in range(3):
+                chosen[k] = triple[k] + shift / max(facts, 1)
+                slots[k] = places[k]
+        if gap < spread:
+            break
+
+
+@kernel
+def _settle(
+    lowest: int,
+    best: int,
+    total: int,
+    runs: NDArray[np.int64],
+    slots: NDArray[np.int64],
+    counts: NDArray[np.int64],
+) -> None:
+    """Makes the counts of images, by rank, agree exactly with what is known.
+
+    Args:
+        lowest: The first rank that did not fail.
+        best: The best run, or -1.
+        total: The sum of the runs that did not fail, or -1.
+        runs: (3,) known runs.
+        slots: (3,) their ranks.
+        counts: (3,) int64 drawn counts by rank, which are changed.
+    """
+    fixed = np.zeros(3, np.bool_)
+    for k in range(3):
+        if slots[k] >= 0:
+            counts[slots[k]] = runs[k]
+            fixed[slots[k]] = True
+    top = IMAGES
+    if best >= 0:
+        counts[2] = best
+        fixed[2] = True
+        top = best
+    for rank in range(lowest, 3):
+        counts[rank] = min(max(counts[rank], 0), top)
+    if total < 0:
+        return
+    left = total
+    free = 0
+    for rank in range(lowest, 3):
+        left -= counts[rank]
+        free += not fixed[rank]
+    # Shares what is left among the free ones, image by image at the end; none passes the best.
+    while left != 0 and free > 0:
+        step = left // free if abs(left) >= free else (1 if left > 0 else -1)
+        moved = 0
+        for rank in range(lowest, 3):
+            if fixed[rank] or left == 0:
+                continue
+            value = min(max(counts[rank] + step, 0), top)
+            moved += abs(value - counts[rank])
+            left -= value - counts[rank]
+            counts[rank] = value
+        if moved == 0:
+            break
 
 
 @kernel
@@ -115,76 +308,89 @@ def _draw_cell(
     noise: Noise,
     expected: float,
     spread: float,
-    guess: float,
+    luck: float,
+    effect: float,
     level: float,
     failures: int,
     excess: int,
     best: int,
+    total: int,
+    runs: NDArray[np.int64],
     validation: NDArray[np.int32],
 ) -> None:
     """Draws the correct validation images of a cell's three runs, in random order.
 
     Args:
         seed: Of the cell.
-        noise: The noise model.
+        noise: The law.
         expected: Mean validation accuracy of the runs that did not fail.
         spread: Expected standard deviation between them.
-        guess: Test accuracy that the structure promises.
+        luck: Their test accuracy less what the structure promises.
+        effect: Standard deviation of what the cell has beyond structure and the donors'.
         level: Mean test accuracy of the runs that did not fail.
         failures: Number of failed runs.
         excess: Correct images by which one of the failed runs was better than chance.
         best: Correct images of the best run if that is known, else -1.
+        total: Sum of the three if that is known, else -1.
+        runs: (3,) correct images of single runs, -1 and last where not known.
         validation: (3,) int32; receives the result.
     """
-    for run in range(3):
-        validation[run] = noise.failed[0]
-    region = np.searchsorted(noise.region_edges, level)
-    triple = np.empty(3)
+    window = min(noise.window, len(noise.donor_level))
+    first = np.searchsorted(noise.donor_level, level) - window // 2
+    first = min(max(first, 0), len(noise.donor_level) - window)
     chosen = np.empty(3)
-    if best >= 0:
-        # Of many candidates take one whose best run is near the known one, as often as its nearness
-        # says: the width of the window is small beside the spread. What is left is a shift.
-        target = best / IMAGES - expected
-        width = 0.15 * spread
-        nearest = np.inf
-        for candidate in range(_CANDIDATES):
-            _draw_triple(seed, 16 + 4 * candidate, noise, region, spread, triple)
-            gap = abs(triple[2] - target)
-            if gap < nearest:
-                nearest = gap
-                chosen[:] = triple
-            if gap < width:
-                break
-        chosen += target - chosen[2]
+    slots = np.full(3, -1, np.int64)
+    alive = total
+    if total >= 0:
+        alive = max(total - failures * noise.failed[0] - (excess if failures > 0 else 0), 0)
+    known = best >= 0 or total >= 0 or runs[0] >= 0
+    if known and failures < 3:
+        _agree(
+            seed,
+            noise,
+            first,
+            window,
+            expected,
+            spread,
+            luck,
+            effect,
+            failures,
+            best,
+            alive,
+            runs,
+            chosen,
+            slots,
+        )
     else:
-        room = max(guess, level) + noise.headroom[region, 0] - expected
-        room = min(room, noise.headroom[region, 1], noise.ceiling / IMAGES - expected)
-        for attempt in range(_TRIES):
-            _draw_triple(seed, 16 + 4 * attempt, noise, region, spread, chosen)
-            if chosen[2] <= room:
-                break
-        if chosen[2] > room:
-            # Nothing near the expected spread fits under the ceiling: the cell gets as much of it
-            # as does.
-            chosen *= room / chosen[2] if room > 0 else 0.0
+        _draw_triple(seed, _FIRST, noise, first, window, spread, luck, effect, chosen)
     # Which of the three the failed runs replace, and the order of the repeats.
-    first = np.int64(3.0 * _uniform(seed, 0))
-    second = np.int64(2.0 * _uniform(seed, 1))
-    order = np.array([first, (first + 1 + second) % 3, (first + 2 - second) % 3])
-    if failures > 0:
-        validation[order[0]] += excess
-    # Failed runs take the place of the lower ones, so that a known best stays the best.
-    for rank in range(2, failures - 1, -1):
+    one = np.int64(3.0 * _uniform(seed, 0))
+    two = np.int64(2.0 * _uniform(seed, 1))
+    order = np.array([one, (one + 1 + two) % 3, (one + 2 - two) % 3])
+    counts = np.empty(3, np.int64)
+    mean, rest = 0.0, 0.0
+    for rank in range(3):
+        mean += chosen[rank] / 3.0
+        if rank >= failures:
+            rest += chosen[rank] / max(3 - failures, 1)
+    for rank in range(3):
+        if rank < failures:
+            # Failed runs take the place of the lower ones, so that a known best stays the best.
+            counts[rank] = noise.failed[0] + (excess if rank == 0 else 0)
+            continue
         accuracy = expected + chosen[rank]
-        if best < 0 and failures > 0:
+        if not known and failures > 0:
             # The mean of the runs that are left is what the mean of three would have been.
-            rest = 0.0
-            for other in range(failures, 3):
-                rest += chosen[other] / (3 - failures)
-            accuracy += (chosen[0] + chosen[1] + chosen[2]) / 3.0 - rest
-        count = np.int64(np.rint(accuracy * IMAGES))
-        ceiling = best if best >= 0 else noise.ceiling
-        validation[order[rank]] = min(max(count, noise.failed[0]), ceiling)
+            accuracy += mean - rest
+        counts[rank] = np.int64(np.rint(accuracy * IMAGES))
+        counts[rank] = min(max(counts[rank], noise.failed[0]), IMAGES)
+    if known and failures < 3:
+        _settle(failures, best, alive, runs, slots, counts)
+    if total >= 0 and failures > 0:
+        # The failed runs were not quite at chance.
+        counts[0] += total - (counts[0] + counts[1] + counts[2])
+    for rank in range(3):
+        validation[order[rank]] = counts[rank]
 
 
 @kernel
@@ -201,7 +407,7 @@ def _draw_tests(
 
     Args:
         seed: Of the cell.
-        noise: The noise model.
+        noise: The law.
         level: Mean test accuracy of the runs that did not fail.
         failures: Number of failed runs.
         total: Sum of the three.
@@ -229,8 +435,8 @@ def _draw_tests(
         else:
             test[run] = np.int64(np.rint(level * IMAGES + deviation[run] - centre))
         remaining -= test[run]
-    # Rounding leaves an image or two over.
-    test[rank[2]] += remaining
+    # Rounding leaves an image or two over; a failed run may be further from chance than usual.
+    test[rank[0] if failures > 0 else rank[2]] += remaining
 
 
 @kernel
@@ -239,10 +445,11 @@ def draw_cells(
     noise: Noise,
     expected: NDArray[np.float64],
     spread: NDArray[np.float64],
-    guess: NDArray[np.float64],
+    luck: NDArray[np.float64],
+    effect: NDArray[np.float64],
     level: NDArray[np.float64],
     failures: NDArray[np.int64],
-    best: NDArray[np.int64],
+    known: Known,
     totals: NDArray[np.int64],
     validation: NDArray[np.int32],
     test: NDArray[np.int32],
@@ -260,11 +467,14 @@ def draw_cells(
             noise,
             expected[i],
             spread[i],
-            guess[i],
+            luck[i],
+            effect[i],
             level[i],
             failures[i],
             excess,
-            best[i],
+            known.best[i],
+            known.total[i],
+            known.runs[i],
             validation[i],
         )
         _draw_tests(seeds[i], noise, level[i], failures[i], totals[i], validation[i], test[i])
@@ -280,4 +490,4 @@ def draw_factors(
     """Draws (N, 3) values of a quantile function into ``out``, from words apart from the above."""
     for i in range(len(seeds)):
         for run in range(3):
-            out[i, run] = _quantile(levels, quantiles, _uniform(seeds[i], 1000 + run))
+            out[i, run] = _quantile(levels, quantiles, _uniform(seeds[i], (1 << 20) + run))

@@ -11,13 +11,13 @@ import pytest
 
 from nprep._console import run
 from nprep.errors import TableError
-from nprep.model.draws import IMAGES
+from nprep.model.draws import IMAGES, Known
 from nprep.spaces.nb101.cells import module_hashes, trainable_parameters
 from nprep.spaces.nb101.facts import BUDGETS, REPEATS
 from nprep.spaces.nb101.space import NB101
 from nprep.table.cli import main
-from nprep.table.redraw import redraw
-from nprep.table.schema import Content, Provenance
+from nprep.table.redraw import build_seed_of, completed_draw, redraw
+from nprep.table.schema import Content, Metric, Provenance
 from nprep.table.sources._complete import (
     FINAL,
     draw_all,
@@ -41,13 +41,21 @@ def completed_content(build_seed: int) -> Content:
     batch, hashes = batch.take(order), hashes[order]
     rng = np.random.default_rng(7)
     total = rng.integers(int(0.88 * 3 * IMAGES), int(0.94 * 3 * IMAGES), CELLS)
-    best = np.full(CELLS, -1)
-    best[:40] = total[:40] // 3 + 90
+    known = Known.nothing(CELLS)
+    known.best[:40] = total[:40] // 3 + 90
+    known.total[70:90] = total[70:90] + 160
+    known.runs[80:100, 0] = total[80:100] // 3 + 40
     parameters = trainable_parameters(batch)
-    metrics = modelled_metrics(draw_all(batch, parameters, total, best, build_seed, threads=1))
-    validation = metrics["validation_accuracy"]
-    known = validation.values[:40, FINAL].argmax(axis=1)
-    validation.provenance[np.arange(40), FINAL, known] = Provenance.MEASURED
+    drawn = draw_all(batch, parameters, total, known, build_seed, threads=1)
+    metrics = modelled_metrics(drawn)
+    validation, seconds = metrics["validation_accuracy"], metrics["training_seconds"]
+    for rows, images in ((slice(0, 40), known.best), (slice(80, 100), known.runs[:, 0])):
+        at = np.arange(CELLS)[rows], FINAL, (drawn.validation == images[:, None])[rows].argmax(1)
+        validation.provenance[at] = Provenance.MEASURED
+        if rows.start == 0:
+            seconds.provenance[at] = Provenance.MEASURED
+    means = np.full((CELLS, len(BUDGETS)), np.nan, np.float32)
+    means[70:90, FINAL] = known.total[70:90] / (3 * IMAGES)
     triples = np.random.default_rng(8).integers(8900, 9500, (30, 3)) / IMAGES
     validation.values[40:70, FINAL] = triples
     validation.provenance[40:70, FINAL] = Provenance.MEASURED
@@ -59,7 +67,10 @@ def completed_content(build_seed: int) -> Content:
         cells=batch,
         facts={"module_hash": hashes, "trainable_parameters": parameters},
         metrics={("final", name): metric for name, metric in metrics.items()},
-        means={("final", "test_accuracy"): measured_test_means(total)},
+        means={
+            ("final", "test_accuracy"): measured_test_means(total),
+            ("final", "validation_accuracy"): Metric.measured(means),
+        },
         views={"completed": "made-up, everything"},
         sources={"made-up": {"file": "nothing"}},
         attributes={"build_seed": build_seed},
@@ -84,7 +95,7 @@ def test_a_redrawn_table_is_the_one_that_the_seed_builds(path: Path, tmp_path: P
     same, new = redraw(table, [2, 5], threads=1)
     np.testing.assert_array_equal(ordered(same), ordered(table.view("completed")))
     np.testing.assert_array_equal(ordered(new), ordered(Table.open(other).view("completed")))
-    assert (ordered(new)[70:] != ordered(same)[70:]).mean() > 0.9
+    assert (ordered(new)[100:] != ordered(same)[100:]).mean() > 0.9
 
 
 def test_measured_validation_stays(path: Path) -> None:
@@ -93,6 +104,37 @@ def test_measured_validation_stays(path: Path) -> None:
     (new,) = redraw(table, [9])
     np.testing.assert_array_equal(new.validation[40:70], view.validation[40:70])
     np.testing.assert_array_equal(new.validation[:40].max(axis=1), view.validation[:40].max(axis=1))
+    means = [one.validation[70:90].mean(axis=1, dtype=np.float64) for one in (new, view)]
+    np.testing.assert_allclose(means[0], means[1], atol=1e-7)
+    codes = table.metrics["final", "validation_accuracy"].provenance[:, FINAL]
+    kept = codes == Provenance.MEASURED
+    assert kept.sum() == 40 + 90 + 20
+    np.testing.assert_array_equal(new.validation[kept], view.validation[kept])
+    assert (new.validation[~kept] != view.validation[~kept]).mean() > 0.8
+    # A run's test accuracy goes with its validation accuracy, and the sum stays.
+    assert new.test_runs is not None
+    np.testing.assert_allclose(new.test_runs[100:].mean(axis=1), view.test[100:], atol=1e-6)
+    assert (new.test_runs[100:] != view.test_runs[100:]).mean() > 0.8
+
+
+def test_draws_are_numbered_from_the_tables_own(path: Path) -> None:
+    table = Table.open(path)
+    own = completed_draw(table, 0)
+    np.testing.assert_array_equal(own.validation, table.view("completed").validation)
+    assert build_seed_of(table, 3) == 5
+    (wanted,) = redraw(table, [5])
+    found = completed_draw(table, 3)
+    np.testing.assert_array_equal(found.validation, wanted.validation)
+    np.testing.assert_array_equal(found.test_runs, wanted.test_runs)
+    with pytest.raises(TableError, match="draw -1"):
+        completed_draw(table, -1)
+
+
+def test_draws_together_are_the_draws_alone(path: Path) -> None:
+    table = Table.open(path)
+    many = list(redraw(table, range(10)))
+    (alone,) = redraw(table, [9])
+    np.testing.assert_array_equal(many[9].validation, alone.validation)
 
 
 def test_test_means_of_another_kind_are_refused(tmp_path: Path) -> None:
@@ -114,8 +156,9 @@ def test_the_report_gives_the_spread_over_draws(
     captured = capsys.readouterr()
     assert "draw 3 of 3" in captured.err
     report = json.loads(captured.out)
+    # The table's own seed is 2.
     best = [
-        float(100 * v.validation.mean(axis=1).max()) for v in redraw(Table.open(path), [1, 2, 3])
+        float(100 * v.validation.mean(axis=1).max()) for v in redraw(Table.open(path), [3, 4, 5])
     ]
     found = report["aggregates_over_draws"]["best mean validation"]["validation"]
     assert found["mean"] == pytest.approx(np.mean(best), abs=1e-4)

@@ -29,7 +29,15 @@ from nprep.spaces.nb101.cells import enumerate_space, format_hashes, trainable_p
 from nprep.spaces.nb101.facts import BUDGETS, REPEATS, SPACE_SIZE
 from nprep.spaces.nb101.space import NB101
 from nprep.table.schema import Content
-from nprep.table.sources._complete import draw_all, measured_test_means, modelled_metrics
+from nprep.table.sources._complete import (
+    add_draw_arguments,
+    check_draw_arguments,
+    condition_note,
+    draw_all,
+    draw_attributes,
+    measured_test_means,
+    modelled_metrics,
+)
 from nprep.table.sources._unpickle import NUMPY_NAMES, Inert, load_inert, to_array
 
 KNOWN_SHA256 = "84bcca117040f6f499e81743baee1ffaa3865f014bc7489fb1833dc06905f55e"
@@ -220,9 +228,7 @@ def read_test_means(path: Path, module_hash: NDArray[np.uint8]) -> TestMeans:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of this source."""
     parser.add_argument("input", type=Path, help="accuracies.pkl.gz of FreeREA")
-    parser.add_argument(
-        "--build-seed", type=int, default=0, help="seed of the modelled values (default: 0)"
-    )
+    add_draw_arguments(parser)
 
 
 def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Content:
@@ -231,8 +237,7 @@ def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Con
     Raises:
         TableError: If the file is not what it should be.
     """
-    if arguments.build_seed < 0:
-        raise TableError(f"--build-seed is {arguments.build_seed}: give a number from 0 on.")
+    check_draw_arguments(arguments)
     progress("enumerating the space")
     cells, hashes = enumerate_space()
     parameters = trainable_parameters(cells)
@@ -241,7 +246,9 @@ def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Con
     if not means.known:
         progress("note: the SHA-256 is not that of the published file; all other checks passed")
     progress("modelling what was not measured")
-    drawn = draw_all(cells, parameters, means.correct, None, arguments.build_seed)
+    drawn = draw_all(
+        cells, parameters, means.correct, None, arguments.build_seed, arguments.condition
+    )
     return Content(
         source="freerea",
         space=NB101,
@@ -251,7 +258,7 @@ def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Con
         facts={"module_hash": hashes, "trainable_parameters": parameters},
         metrics={("final", name): metric for name, metric in modelled_metrics(drawn).items()},
         means={("final", "test_accuracy"): measured_test_means(means.correct)},
-        views={"completed": _VIEW.format(cells=len(cells))},
+        views={"completed": _VIEW.format(cells=len(cells)) + condition_note(arguments.condition)},
         sources={
             "freerea": {
                 "file": arguments.input.name,
@@ -262,8 +269,8 @@ def build(arguments: argparse.Namespace, progress: Callable[[str], None]) -> Con
             "completion": {
                 "file": "nprep/data/completion.npz",
                 "citation": "fitted by data/fit/fit_completion.py",
-                "build_seed": arguments.build_seed,
+                **draw_attributes(arguments),
             },
         },
-        attributes={"build_seed": arguments.build_seed},
+        attributes=draw_attributes(arguments),
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nprep.errors import TableError
 from nprep.model.completion import Completion, Expectation, cell_seeds
-from nprep.model.draws import IMAGES
+from nprep.model.draws import IMAGES, Known
 from nprep.model.surrogate import (
     Prediction,
     Surrogate,
@@ -77,7 +77,7 @@ def draw_landscape(
     """
     landscape = model.draw(features, keys, prediction, build_seed, threads)
     basic = np.ascontiguousarray(features[:, : len(FEATURE_NAMES)])
-    expected = completion.expect(basic, landscape.total, threads)
+    expected = completion.expect(basic, landscape.total, None, threads)
     return landscape.total, replace(expected, validation=expected.validation + landscape.carried)
 
 
@@ -98,8 +98,8 @@ def draw_table(
         model, completion, features, keys, prediction, build_seed, threads
     )
     seeds = cell_seeds(keys, model.noise_seed + build_seed)
-    unknown = np.full(len(keys), -1)
-    validation, test = completion.draw(expected, total, unknown, seeds, threads)
+    unknown = Known.nothing(len(keys))
+    validation, test = completion.draw(expected, total, unknown, seeds, None, threads)
     basic = np.ascontiguousarray(features[:, : len(FEATURE_NAMES)])
     seconds = completion.draw_seconds(basic, seeds, threads)
     return total, Drawn(validation, test, seconds)
