@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from nprep.errors import NprepError, SettingsError
@@ -71,6 +72,15 @@ class Parser(argparse.ArgumentParser):
             if name in self._former_names:
                 given[position] = f"{self._former_names[name]}{equals}{value}"
         return super().parse_known_args(given, namespace)
+
+
+def add_output(parser: argparse.ArgumentParser, what: str) -> None:
+    """Adds ``--out`` for the file to write, which may also stand after all inputs.
+
+    The values are ``out`` and ``output``; the first counts.
+    """
+    parser.add_argument("--out", type=Path, help=what)
+    parser.add_argument("output", type=Path, nargs="?", help=argparse.SUPPRESS)
 
 
 def duration(seconds: float) -> str:

@@ -28,6 +28,7 @@ from nprep.search.method import Method
 from nprep.search.registry import as_method, register_method
 from nprep.search.rules import ReplayProtocol
 from nprep.spaces.registry import register as register_space
+from nprep.table.named import open_table
 from nprep.table.sources import register_source
 from nprep.table.table import Table
 from nprep.table.view import View
@@ -113,18 +114,18 @@ def load(what: str | Path = "default") -> Table | Result:
     """What a name or a path stands for: a table, or the result of a finished run.
 
     Args:
-        what: "default" (the built-in table, which is built on first use), a table file, or the
-            folder of a finished run.
+        what: "default" (the built-in table, which is built on first use), another name that
+            ``nprep table list`` shows, a table file, or the folder of a finished run.
 
     Raises:
         TableError: If it is no table.
         RunFolderError: If it is a folder without a finished run, or with a damaged one.
     """
-    if what == "default":
-        with _console.messages(as_guest=True):
+    with _console.messages(as_guest=True):
+        if what == "default":
             return Table.open(default_table())
-    path = Path(what)
-    return load_run(path) if path.is_dir() else Table.open(path)
+        path = Path(what)
+        return load_run(path) if path.is_dir() else open_table(path)
 
 
 def load_run(folder: str | Path) -> Result:

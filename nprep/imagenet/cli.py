@@ -38,7 +38,7 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "train",
         help="train one network",
@@ -49,8 +49,11 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "arch",
         help="22 digits from 0 to 6, largest, smallest, mobilenet-v2-like, or nb101:MATRIX:OPS",
     )
-    parser.add_argument("--output", required=True, help="folder of the run")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
+    parser.add_argument(
+        "--out", dest="output", metavar="DIR", required=True, help="folder of the run"
+    )
+    parser.also_accept("--output", "--out")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--preset", default="", choices=["", *PRESETS], help="named settings")
     _flags.add_flags(parser, TrainSettings, skip=frozenset({"arch"}))
     parser.set_defaults(run=_train)
@@ -68,10 +71,13 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_export(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("export", help="write a trained network for deployment")
     parser.add_argument("run_folder", help="folder of the training")
-    parser.add_argument("--output", required=True, help="path without an ending")
+    parser.add_argument(
+        "--out", dest="output", metavar="OUT", required=True, help="path without an ending"
+    )
+    parser.also_accept("--output", "--out")
     parser.add_argument("--formats", default="torchscript,onnx,safetensors")
     parser.set_defaults(run=_export)
 
@@ -87,7 +93,7 @@ def _info(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_info(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("info", help="size of the space, costs of networks")
     parser.add_argument("archs", nargs="*", default=["mobilenet-v2-like", "largest", "smallest"])
     parser.add_argument("--num-classes", type=int, default=1000)
@@ -110,7 +116,7 @@ def _budget(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_budget(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_budget(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "budget", help="GPU-hours and cost of a search on ImageNet, from a measured speed"
     )
@@ -139,7 +145,7 @@ def _full_size(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_full_size(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_full_size(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "full-size", help="speed and memory of full-size training steps on random images"
     )

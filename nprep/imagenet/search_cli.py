@@ -30,8 +30,9 @@ def add_search(commands: Any) -> None:
         description="Trains N random networks, fits the predictor, trains the K networks that it "
         "likes best, and exports the best of them. Killed anywhere, --resume goes on.",
     )
-    parser.add_argument("--output", required=True, help="study folder")
-    parser.add_argument("--resume", action="store_true", help="go on with the study in --output")
+    parser.add_argument("--out", dest="output", metavar="OUT", required=True, help="study folder")
+    parser.also_accept("--output", "--out")
+    parser.add_argument("--resume", action="store_true", help="go on with the study in --out")
     parser.add_argument(
         "--methods",
         default="predictor",
@@ -60,9 +61,19 @@ def add_search(commands: Any) -> None:
     engine.add_argument("--engine", default="local", choices=["local", "ray"])
     engine.add_argument("--jobs", type=int, default=0, help="trainings at a time; 0: one a GPU")
     engine.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    engine.add_argument("--ray-address", default="auto", help="of the cluster, or local")
-    engine.add_argument("--ray-gpus", type=float, default=1.0, help="of one training")
-    engine.add_argument("--ray-cpus", type=float, default=1.0, help="of one training")
+    engine.add_argument("--address", default="auto", help="of the Ray cluster, or local")
+    engine.add_argument(
+        "--gpus-per-task", type=float, default=1.0, metavar="G", help="GPUs of a training, with ray"
+    )
+    engine.add_argument(
+        "--cpus-per-task", type=float, default=1.0, metavar="C", help="CPUs of a training, with ray"
+    )
+    for former, option in (
+        ("--ray-address", "--address"),
+        ("--ray-gpus", "--gpus-per-task"),
+        ("--ray-cpus", "--cpus-per-task"),
+    ):
+        parser.also_accept(former, option)
     engine.add_argument("--predictor-threads", type=int, default=2)
     _flags.add_flags(parser, TrainSettings, skip=_NOT_FLAGS)
     parser.set_defaults(run=_search)
@@ -108,7 +119,7 @@ def _search(args: argparse.Namespace) -> int:
         space, table, args.latency_min, args.latency_max, args.flops_max, args.parameters_max
     )
     engine = make_engine(
-        args.engine, args.jobs, args.device, args.ray_address, args.ray_gpus, args.ray_cpus
+        args.engine, args.jobs, args.device, args.address, args.gpus_per_task, args.cpus_per_task
     )
     try:
         study = Study(Path(args.output), settings, limits, engine, args.resume)
@@ -153,7 +164,8 @@ def add_measure(commands: Any) -> None:
         description="Times every block alone and whole random networks; writes the table, with "
         "one factor that makes sums match networks, and says how well they do.",
     )
-    parser.add_argument("--output", required=True, help="JSON file")
+    parser.add_argument("--out", dest="output", metavar="OUT", required=True, help="JSON file")
+    parser.also_accept("--output", "--out")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--batch-size", type=int, default=1)

@@ -39,7 +39,7 @@ def build_table(source: ModuleType, arguments: argparse.Namespace) -> Path:
         output = cache_file()
         alone = alone_with(output)
     if output is None:
-        raise TableError("no file to write is named: give one after the input, such as table.h5.")
+        raise TableError("no file to write is named: give one with --out, such as --out table.h5.")
     if not output.parent.is_dir():
         raise TableError(f"{output} can't be written: name a file in a folder that exists.")
     _files.refuse_special(output, TableError)

@@ -50,7 +50,7 @@ def _add_build(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> Mod
         return None
     module = source_named(name)
     module.add_arguments(parser)
-    parser.add_argument("output", type=Path, nargs="?", help="the table to write")
+    _console.add_output(parser, "the table to write")
     return module
 
 
@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m nprep.tabl
         arguments.output, rest = Path(rest[0]), []
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if getattr(arguments, "out", None) is not None:
+        arguments.output = arguments.out
     if source is not None:
         with _console.messages(arguments.quiet):
             build_table(source, arguments)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nprep._console import log
+from nprep._console import add_output, log
 from nprep.errors import NprepError
 from nprep.table._progress import ByteProgress
 from nprep.table.build import build_from_file
@@ -277,9 +277,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="another address of the same file")
     parser.add_argument("--no-build", action="store_true", help="fetch the file and stop")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    parser.add_argument(
-        "output", type=Path, nargs="?", help="the table to write (default: beside the file, .h5)"
-    )
+    add_output(parser, "the table to write (default: beside the file, .h5)")
 
 
 def command(arguments: argparse.Namespace) -> int:

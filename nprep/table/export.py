@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep._console import add_output
 from nprep.errors import MissingDependencyError, SettingsError
 from nprep.table.schema import PROVENANCE_NAMES, STAGES, STORED_METRICS, Metric
 from nprep.table.table import Table
@@ -231,7 +232,7 @@ def to_parquet(table: Table, path: Path, conditions: Sequence[Condition] = ()) -
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of this command."""
     parser.add_argument("table", type=Path, help="the table file")
-    parser.add_argument("output", type=Path, help="a file that ends in .parquet or .npz")
+    add_output(parser, "the file to write, whose name ends in .parquet or .npz")
     parser.add_argument(
         "--where",
         action="append",
@@ -243,7 +244,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """Writes the file."""
-    output: Path = arguments.output
+    output: Path | None = arguments.output
+    if output is None:
+        raise SettingsError("no file to write is named: give one with --out.")
     if output.suffix not in (".parquet", ".npz"):
         raise SettingsError(f"{output} ends in neither .parquet nor .npz: name such a file.")
     conditions = [Condition.parse(text) for text in arguments.where]
