@@ -29,14 +29,13 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from nprep.data.fit.boosting import from_histogram_boosting
-from nprep.kernels.nb101.cells import key_batch
+from nprep.data.fit.judge_completion import judge
+from nprep.data.fit.measurements import Data, read
 from nprep.kernels.numeric.trees import TreeEnsemble
 from nprep.model import completion
 from nprep.model.completion import Calibration, Completion, Expectation
 from nprep.model.draws import IMAGES, Known, Noise, draw_cells
 from nprep.model.process import Process, basis, inputs_of
-from nprep.spaces.nb101.cells import CellBatch
-from nprep.spaces.nb101.features import structure_features
 
 Floats = NDArray[np.float64]
 
@@ -69,53 +68,6 @@ SAMPLES = 96
 DONORS_ABOVE = 0.93
 DONORS_BELOW = 300
 WINDOW = 300
-
-
-@dataclass(frozen=True)
-class Data:
-    """The measurements as the fit needs them, runs as numbers of correct images."""
-
-    features: NDArray[np.float32]
-    keys: NDArray[np.uint64]
-    total: NDArray[np.int64]
-    triple_rows: NDArray[np.int64]
-    triple_validation: NDArray[np.int64]
-    triple_test: NDArray[np.int64]
-    best_rows: NDArray[np.int64]
-    best_validation: NDArray[np.int64]
-    seconds_rows: NDArray[np.int64]
-    seconds: Floats
-    visited_rows: NDArray[np.int64]
-    visited_mean: Floats
-
-
-def read(path: Path) -> Data:
-    """Reads the measured table."""
-    with np.load(path, allow_pickle=False) as archive:
-        cells = CellBatch(archive["adjacency_bits"], archive["operations"], archive["num_vertices"])
-        features = structure_features(cells, archive["trainable_parameters"])
-        single = archive["single_rows"].astype(np.int64)
-        triple = archive["repeat_rows"].astype(np.int64)
-        best = np.rint(archive["single_validation_accuracy"][:, 3] * IMAGES).astype(np.int64)
-        new = ~np.isin(single, triple)
-        # Those that a search visited, whatever they turned out to be.
-        held = (archive["mean_source"] == 1) & ~np.isin(archive["mean_rows"], [*triple, *single])
-        return Data(
-            features=features,
-            keys=key_batch(cells.adjacency_bits, cells.operations, cells.num_vertices),
-            total=archive["test_correct_108_sum3"].astype(np.int64),
-            triple_rows=triple,
-            triple_validation=np.rint(archive["repeat_validation_accuracy"][:, 3] * IMAGES).astype(
-                np.int64
-            ),
-            triple_test=np.rint(archive["repeat_test_accuracy"][:, 3] * IMAGES).astype(np.int64),
-            best_rows=single[new],
-            best_validation=best[new],
-            seconds_rows=single,
-            seconds=archive["single_training_seconds_108"].astype(np.float64),
-            visited_rows=archive["mean_rows"][held].astype(np.int64),
-            visited_mean=archive["mean_validation_correct_sum3"][held] / (3 * IMAGES),
-        )
 
 
 def boost(trees: int, leaves: int, rate: float, least: int) -> HistGradientBoostingRegressor:
@@ -599,8 +551,6 @@ def leave_out(given: Prepared, folds: int) -> LeftOut:
 
 def fit(data: Data, guess_trees: TreeEnsemble, folds: int = 5) -> Completion:
     """Fits everything and cross-validates it."""
-    from nprep.data.fit.judge_completion import judge
-
     given = prepare(data, guess_trees.predict(data.features, 2))
     triples, bests = given.triples, given.bests
     out = leave_out(given, folds)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep.data.fit.measurements import Data
 from nprep.model.completion import Completion, Expectation, cell_seeds
 from nprep.model.draws import IMAGES, Known
-
-if TYPE_CHECKING:
-    from nprep.data.fit.fit_completion import Data
 
 Floats = NDArray[np.float64]
 
