@@ -1,4 +1,4 @@
-"""The paper's predictor asked about cells: shared rows beside the dense form in PyTorch."""
+"""Inference with the paper's predictor: shared rows, compared with the dense form in PyTorch."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def window_quantiles(predicted: Floats, left: Floats, center: float, bounds: Flo
     """Quantiles of the residual near one prediction, of at least :data:`WINDOW` cells.
 
     Levels with fewer than four cells beyond them are no estimates: there the quantile function
-    goes on as a straight line in the standard normal number.
+    continues as a straight line in the standard normal number.
     """
     near = np.argsort(np.abs(predicted - center), kind="stable")[:WINDOW]
     inside = np.union1d(near, np.flatnonzero((predicted >= bounds[0]) & (predicted < bounds[1])))

@@ -53,7 +53,7 @@ def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
         "--out", dest="output", metavar="DIR", required=True, help="folder of the run"
     )
     parser.also_accept("--output", "--out")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--resume", action="store_true", help="resume the run in --out")
     parser.add_argument("--preset", default="", choices=["", *PRESETS], help="named settings")
     _flags.add_flags(parser, TrainSettings, skip=frozenset({"arch"}))
     parser.set_defaults(run=_train)

@@ -28,11 +28,12 @@ def add_search(commands: Any) -> None:
         "search",
         help="find a good network",
         description="Trains N random networks, fits the predictor, trains the K networks that it "
-        "likes best, and exports the best of them. Killed anywhere, --resume goes on.",
+        "ranks highest, and exports the best of them. A search that ended early is resumed by "
+        "--resume.",
     )
     parser.add_argument("--out", dest="output", metavar="OUT", required=True, help="study folder")
     parser.also_accept("--output", "--out")
-    parser.add_argument("--resume", action="store_true", help="go on with the study in --out")
+    parser.add_argument("--resume", action="store_true", help="resume the study in --out")
     parser.add_argument(
         "--methods",
         default="predictor",

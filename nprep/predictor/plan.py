@@ -325,7 +325,7 @@ def predict(
 
     Args:
         weights: The predictor.
-        cells: A plan (for a space that many predictors are asked about), or cells, or graphs built
+        cells: A plan (for a space that many predictors predict), or cells, or graphs built
             with the predictor's normalisation.
         threads: How many threads may share the work.
 

@@ -1,9 +1,9 @@
 """How good predictors are, by the number of cells that they learn from.
 
-For each number N and each random split, one predictor of
-each kind is trained on N random cells and asked about as many others as the paper tests on (172),
-and about all cells of the view. The truth is the validation accuracy of one training run, as the
-predictor learns from, so its noise is in every number here.
+For each number N and each random split, one predictor of each kind is trained on N random cells. It
+predicts as many others as the paper tests on (172), and all cells of the view. The truth is the
+validation accuracy of one training run, which the predictor learns from, too, so its noise is in
+every number here.
 
 The paper (Wen et al., 2020), as quoted by the README of ultmaster/neuralpredictor.pytorch: mean
 squared error at N = 172, the average of 10 random splits with 172 cells for testing, 1.95 of one

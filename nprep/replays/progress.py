@@ -155,7 +155,7 @@ class JsonLines:
         self._stream = stream or sys.stdout
 
     def say(self, event: str, **content: object) -> None:
-        """Prints an event; where nobody reads, what is being done goes on."""
+        """Prints an event; a reader that hangs up does not end the run."""
         try:
             print(json.dumps({"event": event, **content}), file=self._stream, flush=True)
         except BrokenPipeError:

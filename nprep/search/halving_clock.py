@@ -1,9 +1,9 @@
-"""Successive halving on many machines: cells go on as soon as it is certain that they do.
+"""Successive halving on many machines: a cell is promoted as soon as its promotion is certain.
 
 A stage keeps the best of its cells. With all machines at work, a cell need not wait for the whole
-stage: once fewer are still in training than places are left above those that beat it, it goes on.
-So the cells that are kept are those of the sequential method, only sooner, and a machine that finds
-nothing to do in the brackets begun begins the next one.
+stage: once fewer are still in training than places are left above those that beat it, it is
+promoted. So the cells that are kept are those of the sequential method, only earlier, and a machine
+that finds nothing to do in the brackets begun begins the next one.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def halve_concurrently(
         sampler: Proposes the cells.
         evaluator: Of the trial.
         budgets: Lengths of the stages in epochs, ascending.
-        eta: One cell of so many goes on to the next stage.
+        eta: One cell of this many is promoted to the next stage.
         workers: Number of machines.
     """
     brackets: list[_Bracket] = []

@@ -38,7 +38,7 @@ from nprep.table.view import View
 
 # A regressor needs samples; a classifier that accepts fewer than this is not listened to.
 FEWEST_ACCEPTED = 10
-# Cells that the classifier is asked about at a time, best predicted first.
+# Cells that are classified at a time, best predicted first.
 _CLASSIFIED_AT_ONCE = 2048
 
 
@@ -67,7 +67,7 @@ _CACHE = _ViewCache()
 
 
 def plan_of(view: View, settings: GcnSettings) -> SharingPlan:
-    """The plan by which predictors of these settings are asked about all cells of a view."""
+    """The plan for predicting all cells of a view with predictors of these settings."""
     return _CACHE.get(
         view,
         (settings.normalisation, settings.layers),
@@ -116,9 +116,9 @@ def best_new(
         scores: (M,) predictions.
         known: Positions to leave out.
         count: K.
-        accepts: Tells for some positions which are worth training, or None. It is asked about cells
-            in the order of their scores, so few are asked about; the answer is the same as if all
-            were. Cells that it refuses come after all that it accepts.
+        accepts: Tells for some positions which are worth training, or None. Cells are passed
+            to it in the order of their scores until enough are accepted; the result is the same as
+            if all were passed. Cells that it refuses come after all that it accepts.
 
     Returns:
         (K,) int32 positions; fewer where fewer cells are left. Equal scores go by position.

@@ -5,14 +5,14 @@ says what each is worth):
 
 - *Rounds.* A few random cells, then round after round the networks learn from all cells so far and
   choose the next ones, so that most of what is trained lies where the search is decided. Networks
-  go on from their weights of the round before.
+  continue from their weights of the round before.
 - *A floor under the labels.* Accuracies below a quantile of the sample count as that quantile. One
-  network then learns from all samples, bad ones too, without wasting itself on how bad they are; a
+  network then learns from all samples, bad ones too, and spends no capacity on how bad they are; a
   classifier is not needed.
 - *An ensemble.* The mean of a few narrow networks ranks the cells.
 - *An end.* Where a query shows a single training run, the best of many good cells is the luckiest
   rather than the best (winner's curse). So no more than ``elite`` cells are chosen as the best, and
-  the trial ends with budget left. Where queries show means over runs it goes on.
+  the trial ends with budget left. Where queries show means over runs, it uses the whole budget.
 
 No number has been published for this configuration.
 """

@@ -82,7 +82,7 @@ class ReplayProtocol:
 
 
 def trial_seed(seed: int, method: str, trial: int) -> np.random.SeedSequence:
-    """The seed of a trial, which no other method or trial bears on.
+    """The seed of a trial; it does not depend on other methods or trials.
 
     Args:
         seed: The seed of the whole replay, not negative.

@@ -44,7 +44,7 @@ class Hyperband(Preset):
     Attributes:
         name: Name of the method.
         budgets: Lengths of the stages in epochs, ascending.
-        eta: One cell of so many goes on to the next stage.
+        eta: One cell of this many is promoted to the next stage.
     """
 
     name: str = "hyperband"
@@ -172,7 +172,7 @@ class Bohb(Hyperband):
     Attributes:
         name: Name of the method.
         budgets: Lengths of the stages in epochs, ascending.
-        eta: One cell of so many goes on to the next stage.
+        eta: One cell of this many is promoted to the next stage.
         top_share: Share of the trained cells that counts as good.
         samples: Samples of which the best is proposed.
         random_share: Share of proposals that are random cells.

@@ -366,7 +366,7 @@ class Table:
         rng: np.random.Generator | None = None,
         clock: Clock | None = None,
     ) -> Answer:
-        """Trains one cell, as it were.
+        """One training of a cell, looked up in the table.
 
         Args:
             cell: A row, a module hash (32 hex characters or 16 bytes) or a spec.
@@ -440,7 +440,7 @@ class Table:
         rng: np.random.Generator | None = None,
         clock: Clock | None = None,
     ) -> dict[str, NDArray[np.float32]]:
-        """Trains many cells, as it were; like :meth:`query` for each of (M,) rows.
+        """Trainings of many cells; like :meth:`query` for each of (M,) rows.
 
         Returns:
             "validation_accuracy" and whatever else of the metrics the table has, each (M,) float32.

@@ -1,7 +1,7 @@
 """Fuzzes the readers of tables and of run folders: ``python -m tests.fuzz.run --cases 10000``.
 
-Cases run in batches in processes of their own, so that a crash or a hang is counted and the rest
-goes on. A case is decided by its target, its number and the seed alone.
+Cases run in batches in processes of their own, so that a crash or a hang is counted and the
+other batches still run. A case is decided by its target, its number and the seed alone.
 """
 
 from __future__ import annotations

@@ -287,7 +287,7 @@ def run_resumed(base: Path, scratch: Path) -> Case:
             run_replay(SETTINGS_OF_RUN, SOURCE, folder, resume=True)
         except NprepError:
             return "refused", what
-        # Some bytes of an archive, such as dates, bear on nothing, and what settings.json says
+        # Some bytes of an archive, such as dates, have no effect, and what settings.json says
         # beside the settings is for people.
         found = dict(reads_of_run(folder, prepared))
         names = {name for name in expected if name != "content"}

@@ -1,4 +1,4 @@
-"""A search that is killed again and again ends like one that was left alone."""
+"""A search that is killed several times gives the results of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_killed_search_resumes_and_repeats_no_training(
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     rng = np.random.default_rng()
     done: dict[str, str] = {}
-    # Two trainings at a time at first, then one: a study may go on with fewer machines.
+    # Two trainings at a time at first, then one: a study may be resumed on fewer machines.
     for wanted, jobs in ((1, "2"), (3, "1"), (5, "1")):
         process = subprocess.Popen(
             [*command, "--jobs", jobs],

@@ -300,7 +300,7 @@ def test_damaged_block_is_never_taken_for_results(reference: Path, data: st.Data
             results = read_block(Path(folder), block, 120, (600, 3))
         except ValueError:
             return
-    # Some bytes of a zip file, such as dates, bear on nothing.
+    # Some bytes of a zip file, such as dates, have no effect.
     np.testing.assert_array_equal(results.positions, expected.positions)
     np.testing.assert_array_equal(results.repeats, expected.repeats)
     np.testing.assert_array_equal(results.lengths, expected.lengths)

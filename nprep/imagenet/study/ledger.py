@@ -98,7 +98,7 @@ class Ledger:
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             try:
-                # One writer, and every commit on disk before the search goes on.
+                # One writer, and every commit on disk before the search continues.
                 self._db.execute("PRAGMA synchronous = FULL")
                 self._db.executescript(_SCHEMA)
             except sqlite3.Error:
@@ -125,7 +125,7 @@ class Ledger:
                 self._db.execute("ROLLBACK")
             raise RunFolderError(
                 f"study ledger {self.path} cannot be written ({error}): make room or mend the "
-                "folder, then go on with --resume"
+                "folder, then continue with --resume"
             ) from error
 
     def _read(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -1,7 +1,7 @@
-"""Runs trainings on a Ray cluster: for the day when one machine is not enough.
+"""Runs trainings on a Ray cluster, for studies too large for one machine.
 
-Ray places trainings, restarts those whose node is gone, and waits for new nodes. The study folder
-must be on a file system that all nodes share: a training that moves to another node goes on from
+Ray places trainings, restarts those whose node was lost, and waits for new nodes. The study folder
+must be on a file system that all nodes share: a training that moves to another node resumes from
 its checkpoint there.
 """
 

@@ -1,7 +1,7 @@
 """What a method asks for next, given what its earlier proposals gave.
 
 Every answer depends on the seed, the settings and the ledger's content alone, so a study that was
-killed asks for the same networks when it goes on.
+killed asks for the same networks when it is resumed.
 
 All methods train N networks, then K more; the best of these K (or, where both stages train alike,
 of all N + K) is the method's answer.
@@ -85,7 +85,7 @@ def ask(
         What to train next; None when the method is through.
 
     Raises:
-        NprepError: If so many trainings failed that there is nothing to go on with.
+        NprepError: If so many trainings failed that nothing is left to learn from.
     """
     done = len(proposals)
     total = plan.train_samples + plan.top_k

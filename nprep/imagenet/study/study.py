@@ -33,7 +33,7 @@ class StudySettings:
         methods: The methods, run one after another; they share trainings.
         train_samples: N.
         top_k: K.
-        candidates: Random networks that the predictor looks at.
+        candidates: Random networks that the predictor ranks.
         seed: Of everything that the study draws.
         proxy: Settings of the N trainings.
         full: Settings of the K trainings; equal to ``proxy`` where both train alike.
@@ -96,7 +96,7 @@ class Study:
             settings: The study.
             limits: Space and limits.
             engine: Runs the trainings.
-            resume: Whether to go on with a study that is there.
+            resume: Whether to resume a study that is there.
 
         Raises:
             RunFolderError: If the folder is in use, holds a study that is not to be resumed, or
@@ -160,7 +160,8 @@ class Study:
             return
         if not resume:
             raise RunFolderError(
-                f"study folder {self.folder} holds a study: go on with --resume or choose another"
+                f"study folder {self.folder} holds a study: continue it with --resume or choose "
+                "another"
             )
         changed = [name for name in mine if mine[name] != theirs.get(name)]
         if changed:
@@ -226,7 +227,7 @@ class Study:
                 accuracy = f"top-1 {100 * outcome.result['val_top1']:.2f} %"
             elif outcome.hopeless:
                 raise RunFolderError(
-                    f"{outcome.error} (the study goes on with the same command and --resume)"
+                    f"{outcome.error} (the same command with --resume continues the study)"
                 )
             else:
                 self.ledger.fail(task.number, outcome.error)

@@ -125,7 +125,7 @@ class Spec:
         return None
 
     def is_valid(self) -> bool:
-        """Whether it is, pruned, a cell of the space."""
+        """Whether the pruned spec is a cell of the space."""
         return self.problem() is None
 
     def prune(self) -> Spec:
