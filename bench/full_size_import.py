@@ -1,6 +1,6 @@
 """Writes a made-up only108 file of full size and imports it: speed, memory and equality.
 
-The real files can't be shipped. This one has their format and their number of records; its test
+The real files cannot be shipped. This one has their format and their number of records; its test
 accuracies average to the measured means, and every other value is made up. All arrays that come
 out of the import are compared with those that went in, bit for bit.
 
@@ -29,7 +29,7 @@ from tests import tfrecord_writer as writer
 
 
 def make_values(measured: Path, budgets: tuple[int, ...]) -> np.ndarray:
-    """(N, 4, 3, 2, 4) float32 of made-up runs; NaN at budgets that the file won't have."""
+    """(N, 4, 3, 2, 4) float32 of made-up runs; NaN at budgets that the file will not have."""
     rng = np.random.default_rng(0)
     with np.load(measured) as archive:
         sums = archive["test_correct_108_sum3"].astype(np.int64)

@@ -46,7 +46,7 @@ def main() -> None:
         run_replay(settings, source, folder, workers=workers)
         return time.perf_counter() - start
 
-    # Ray's workers give way to everything else by default, those of the pool don't.
+    # Ray's workers give way to everything else by default, those of the pool do not.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray spells it so
     from ray.cluster_utils import Cluster
 

@@ -121,7 +121,7 @@ def test_graphs_that_are_no_cells(matrix: Any, operations: list[str], problem: s
 
 
 def test_disconnected_specs_have_no_pruned_form() -> None:
-    with pytest.raises(InvalidSpecError, match="can't be pruned"):
+    with pytest.raises(InvalidSpecError, match="cannot be pruned"):
         Spec([[0, 0], [0, 0]], ["input", "output"]).prune()
 
 

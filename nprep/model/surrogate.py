@@ -2,7 +2,7 @@
 
 Boosted trees on structural features (another family than the graph networks that a replay judges)
 give the accuracy that a structure promises; the residual is drawn, from a generator seeded by the
-cell's key, with the distribution and the likeness between neighbours of what the trees can't
+cell's key, with the distribution and the likeness between neighbours of what the trees cannot
 explain; failed runs are a process of their own. No cell's measured value is stored. The parameters
 lie in ``data/surrogate.npz``; ``data/fit/fit_surrogate.py`` fits them.
 """
@@ -232,9 +232,9 @@ def file_digest(path: Path) -> str:
     """The SHA-256 of a file of weights.
 
     Raises:
-        TableError: If it can't be read.
+        TableError: If it cannot be read.
     """
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise TableError(f"{path} can't be read ({error.strerror}): reinstall nprep.") from error
+        raise TableError(f"{path} cannot be read ({error.strerror}): reinstall nprep.") from error

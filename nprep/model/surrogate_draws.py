@@ -1,4 +1,4 @@
-"""Draws what the surrogate's regression can't explain: frozen, and alike for cells that are alike.
+"""Draws what the surrogate's regression cannot explain: frozen, and alike for cells that are alike.
 
 Each cell gets a standard normal number. Part of it is a random function of the cell's structure,
 so that cells that differ by one edit have similar numbers; the rest depends on the cell's key

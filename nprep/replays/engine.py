@@ -111,7 +111,7 @@ def prepare(settings: ReplaySettings, source: ViewSource, shard: Shard | None = 
     """Loads what a replay needs and checks that it can be run.
 
     Raises:
-        NprepError: If it can't.
+        NprepError: If it cannot.
     """
     methods = settings.make_methods()
     source = settings.view_source(source)

@@ -49,7 +49,7 @@ def read_parts(folders: Sequence[Path]) -> list[Part]:
             content = read_settings(folder)
         except RunFolderError as error:
             raise RunFolderError(
-                f"{folder} can't be merged, name the folders of shards: {error}"
+                f"{folder} cannot be merged, name the folders of shards: {error}"
             ) from error
         try:
             shard = Shard(int(content["shard"]["number"]), int(content["shard"]["of"]))
@@ -106,7 +106,7 @@ def _recorded_source(content: dict[str, Any], name: Path, table: Path | None) ->
     """The table that the shards were run on."""
     source = content.get("source")
     if not isinstance(source, dict) or not isinstance(source.get("view"), str):
-        raise RunFolderError(f"{name / SETTINGS} doesn't say which view was searched.")
+        raise RunFolderError(f"{name / SETTINGS} does not say which view was searched.")
     path = source.get("table") if table is None else table
     if not isinstance(path, str | Path) or not Path(path).is_file():
         raise RunFolderError(
@@ -141,7 +141,7 @@ def merge(
     Args:
         folders: Of all shards, in any order.
         folder: The run folder to make.
-        table: The table, if it isn't where the shards found it.
+        table: The table, if it is not where the shards found it.
         source: Where the view comes from, instead of a table.
 
     Raises:
@@ -155,7 +155,7 @@ def merge(
     differences = list(differences_of(first.content["run"], prepared.content["run"]))
     if differences:
         raise RunFolderError(
-            f"the shards can't be merged by this version, or with this table: they were run with "
+            f"the shards cannot be merged by this version, or with this table: they were run with "
             f"{'; '.join(differences[:4])}."
         )
     # As the first machine had it, not as this one has.

@@ -366,7 +366,7 @@ def _trials_are_of(folder: Path, settings: dict[str, Any]) -> bool:
     """
     runs = set()
     for path in folder.glob("trials/*/*.npz"):
-        # What can't be read is run again.
+        # What cannot be read is run again.
         with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as arrays:
             runs.add(json.loads(arrays["identity"].tobytes())[0])
     return runs == {run_digest(settings["run"])}
@@ -376,7 +376,7 @@ def _holds_run(folder: Path, settings: dict[str, Any], resume: bool) -> bool:
     """Whether a folder holds a run, which is resumed, or nothing.
 
     Raises:
-        RunFolderError: If it is no folder, or has content that can't be resumed or must not be.
+        RunFolderError: If it is no folder, or has content that cannot be resumed or must not be.
     """
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder} is a file: choose another --out.")

@@ -81,14 +81,14 @@ class Space(abc.ABC):
             SettingsError: If the space is too large for that.
         """
         raise SettingsError(
-            f"the space {self.name} can't be enumerated: use a method that draws architectures."
+            f"the space {self.name} cannot be enumerated: use a method that draws architectures."
         )
 
     @abc.abstractmethod
     def sample(self, count: int, rng: np.random.Generator) -> Any:
         """Random architectures, with repetition, by the space's own sampler.
 
-        Uniform over architectures where the space doesn't say otherwise.
+        Uniform over architectures where the space does not say otherwise.
 
         Args:
             count: How many.

@@ -54,7 +54,7 @@ def get_space(name: str) -> Space:
     """The space of a name.
 
     Raises:
-        SettingsError: If it is unknown, or the package that offers it can't be loaded.
+        SettingsError: If it is unknown, or the package that offers it cannot be loaded.
     """
     if name in _registered:
         return _registered[name]
@@ -67,7 +67,7 @@ def get_space(name: str) -> Space:
                 made: Any = point.load()
             except (ImportError, AttributeError) as error:
                 raise SettingsError(
-                    f"space {name!r} can't be loaded from {point.value} ({error}): mend the "
+                    f"space {name!r} cannot be loaded from {point.value} ({error}): mend the "
                     "package that offers it, or uninstall it."
                 ) from error
             _registered[name] = _checked(name, made if isinstance(made, Space) else made())

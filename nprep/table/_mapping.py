@@ -169,7 +169,7 @@ def _map(path: Path, name: str, dataset: Any, size: int, piece: Piece | None) ->
     contiguous = dataset.chunks is None and dataset.id.get_create_plist().get_nfilters() == 0
     if not contiguous or (offset is None and dataset.size):
         raise TableError(
-            f"{path} can't be mapped: its dataset {name} is not contiguous and uncompressed; "
+            f"{path} cannot be mapped: its dataset {name} is not contiguous and uncompressed; "
             f"{_REBUILD}."
         )
     if dataset.size == 0:
@@ -246,7 +246,7 @@ def _space_of(path: Path, attributes: dict[str, Any]) -> Space:
     try:
         return get_space(str(attributes.get("search_space", "nb101")))
     except SettingsError as error:
-        raise TableError(f"{path} can't be read: {error}") from error
+        raise TableError(f"{path} cannot be read: {error}") from error
 
 
 def _check_arrays(
@@ -291,7 +291,7 @@ def _cells_of(path: Path, rows: int, space: Space, arrays: SealedArrays) -> Any:
     """The architectures of a file.
 
     Raises:
-        TableError: If they or the index would lead kernels astray, which don't look out for them.
+        TableError: If they or the index would lead kernels astray, which do not look out for them.
     """
     slot_rows, slot_keys = arrays["index/slot_rows"], arrays["index/slot_keys"]
     try:
@@ -323,7 +323,7 @@ def map_file(path: Path) -> MappedFile:
             signature = stream.read(len(_SIGNATURE))
     except OSError as error:
         raise TableError(
-            f"{path} can't be read ({error.strerror}): check the name, or {_REBUILD}."
+            f"{path} cannot be read ({error.strerror}): check the name, or {_REBUILD}."
         ) from error
     if signature != _SIGNATURE:
         what = "empty" if size == 0 else "no HDF5 file"

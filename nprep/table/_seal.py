@@ -88,7 +88,7 @@ def seal(path: Path) -> None:
         path: A complete HDF5 file; every dataset contiguous.
 
     Raises:
-        OSError: If it can't be written.
+        OSError: If it cannot be written.
     """
     with open(path, "r+b") as stream:
         end = stream.seek(0, 2)
@@ -132,7 +132,7 @@ def read_seal(path: Path) -> dict[str, Piece]:
 
     Raises:
         BrokenSealError: If the file has no seal, or anything outside its datasets has changed.
-        OSError: If it can't be read.
+        OSError: If it cannot be read.
     """
     with open(path, "rb") as stream:
         end = stream.seek(0, 2)

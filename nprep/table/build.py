@@ -25,7 +25,7 @@ def build_table(source: ModuleType, arguments: argparse.Namespace) -> Path:
         The table.
 
     Raises:
-        TableError: If the input is not what the source reads, or the output can't be written.
+        TableError: If the input is not what the source reads, or the output cannot be written.
     """
     # h5py costs start-up time that --help need not pay.
     from nprep.table.table import Table
@@ -41,7 +41,7 @@ def build_table(source: ModuleType, arguments: argparse.Namespace) -> Path:
     if output is None:
         raise TableError("no file to write is named: give one with --out, such as --out table.h5.")
     if not output.parent.is_dir():
-        raise TableError(f"{output} can't be written: name a file in a folder that exists.")
+        raise TableError(f"{output} cannot be written: name a file in a folder that exists.")
     _files.refuse_special(output, TableError)
     given = getattr(arguments, "input", None)
     if given is not None and output.exists() and given.exists() and output.samefile(given):

@@ -55,7 +55,7 @@ def alone_with(path: Path) -> Iterator[None]:
         path: The table's file, of :func:`cache_file`.
 
     Raises:
-        TableError: If the folder can't be written.
+        TableError: If the folder cannot be written.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -70,7 +70,7 @@ def alone_with(path: Path) -> Iterator[None]:
             )
         except OSError as error:
             raise TableError(
-                f"{path.parent} can't be written ({_files.reason(error)}): set NPREP_CACHE to a "
+                f"{path.parent} cannot be written ({_files.reason(error)}): set NPREP_CACHE to a "
                 "folder that is yours to write."
             ) from error
         _files.remove_leftovers(path.parent, path.name)
@@ -122,7 +122,7 @@ def default_table_path() -> Path:
     Processes that ask at once wait for the first one to build it.
 
     Raises:
-        TableError: If the cache folder can't be written.
+        TableError: If the cache folder cannot be written.
     """
     found = _files.find_cached(file_name())
     if found is not None and _usable(found):

@@ -33,7 +33,7 @@ _PAUSES_SECONDS = (1.0, 3.0, 10.0)
 
 
 class DownloadError(NprepError, RuntimeError):
-    """A file that can't be fetched, or that is not the one expected."""
+    """A file that cannot be fetched, or that is not the one expected."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _open(dataset: Dataset, have: int) -> Any:
             raise _Interrupted(str(error.reason)) from error
         host = urllib.parse.urlsplit(dataset.url).hostname
         raise DownloadError(
-            f"{host} can't be reached ({error.reason}): check the network, {_by_hand(dataset)}."
+            f"{host} cannot be reached ({error.reason}): check the network, {_by_hand(dataset)}."
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise _Interrupted(str(error) or type(error).__name__) from error
@@ -167,7 +167,7 @@ def _fetch_once(
     """Fetches what is missing of ``part``.
 
     Raises:
-        DownloadError: Trying again won't help.
+        DownloadError: Trying again will not help.
         _Interrupted: It may.
     """
     have = part.stat().st_size if part.exists() else 0
@@ -187,7 +187,7 @@ def _fetch_once(
                 f"{part.parent} has too little free space for {total - start} bytes: free some, or "
                 "name another folder with --folder."
             )
-        # A server that can't continue sends the file from its beginning.
+        # A server that cannot continue sends the file from its beginning.
         file.seek(start)
         file.truncate()
         done = start
@@ -224,7 +224,7 @@ def fetch(
         The file, whose SHA-256 is right.
 
     Raises:
-        DownloadError: It can't be had, or is another one.
+        DownloadError: It cannot be had, or is another one.
     """
     if urllib.parse.urlsplit(dataset.url).scheme not in ("http", "https"):
         raise DownloadError(f"{dataset.url}: give an address that begins with https:// or http://.")
@@ -265,7 +265,7 @@ def fetch(
         os.replace(part, path)
     except OSError as error:
         raise DownloadError(
-            f"{folder}: a file can't be written there ({error.strerror or error})."
+            f"{folder}: a file cannot be written there ({error.strerror or error})."
         ) from error
     return path
 

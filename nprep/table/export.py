@@ -53,7 +53,7 @@ class Condition:
         """Reads "test_accuracy >= 0.94".
 
         Raises:
-            SettingsError: It can't be read.
+            SettingsError: It cannot be read.
         """
         match = re.fullmatch(r"\s*(\w+)\s*(>=|<=|==|>|<)\s*(\S+)\s*", text)
         try:
@@ -62,7 +62,7 @@ class Condition:
             return cls(match[1], match[2], float(match[3]))
         except ValueError as error:
             raise SettingsError(
-                f"the condition {text!r} can't be read: write a column, one of >= <= == > < and a "
+                f"the condition {text!r} cannot be read: write a column, one of >= <= == > < and a "
                 "number, such as 'test_accuracy >= 0.94'."
             ) from error
 
@@ -169,7 +169,7 @@ def to_npz(table: Table, path: Path, conditions: Sequence[Condition] = ()) -> in
         The number of cells.
 
     Raises:
-        TableError: The file can't be written.
+        TableError: The file cannot be written.
         SettingsError: A condition is about a column that the table does not have.
     """
     columns = to_numpy(table, conditions)
@@ -190,7 +190,7 @@ def to_parquet(table: Table, path: Path, conditions: Sequence[Condition] = ()) -
 
     Raises:
         MissingDependencyError: pyarrow is not installed.
-        TableError: The file can't be written.
+        TableError: The file cannot be written.
         SettingsError: A condition is about a column that the table does not have.
     """
     try:

@@ -89,8 +89,8 @@ def named_table(name: str) -> Path:
         name: A key of :data:`NAMED`.
 
     Raises:
-        TableError: If there is no such name, or the table can't be built.
-        DownloadError: If the public file can't be had.
+        TableError: If there is no such name, or the table cannot be built.
+        DownloadError: If the public file cannot be had.
         OutputError: If there is no cache folder that can be written.
     """
     if name not in NAMED:
@@ -131,7 +131,7 @@ def open_table(table: str | os.PathLike[str]) -> Table:
         table: A key of :data:`NAMED`, or a file; a file of that name comes first.
 
     Raises:
-        NprepError: If it can't be had or is no table.
+        NprepError: If it cannot be had or is no table.
     """
     return Table.open(named_table(os.fspath(table)) if is_named(table) else table)
 

@@ -103,7 +103,7 @@ def redraw(table: Table, build_seeds: Iterable[int], threads: int | None = None)
     if np.abs(exact - total).max() > 0.01:
         raise TableError(
             f"{table.path}: its mean test accuracies are not means of three runs on {IMAGES:,} "
-            "images, so that the model of such runs can't be drawn again."
+            "images, so that the model of such runs cannot be drawn again."
         )
     # A view exists only where this metric does.
     codes = table.metrics["final", "validation_accuracy"].provenance[view.rows, FINAL]

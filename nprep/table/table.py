@@ -574,7 +574,7 @@ class Table:
         """The index of a view's cells.
 
         Raises:
-            TableError: If it doesn't find them: a search would propose cells for ever, none of
+            TableError: If it does not find them: a search would propose cells for ever, none of
                 them in the view. A few are tried, ``check`` tries all.
         """
         wrong = TableError(

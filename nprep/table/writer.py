@@ -45,7 +45,7 @@ def replaced_when_done(path: Path) -> contextlib.AbstractContextManager[Path]:
     """A temporary file beside ``path`` that takes its place if all goes well and else vanishes.
 
     Raises:
-        TableError: If the folder does not exist or can't be written.
+        TableError: If the folder does not exist or cannot be written.
     """
     return _files.replaced_when_done(
         path,
@@ -93,7 +93,7 @@ def write_table(path: Path, content: Content) -> None:
         content: What goes into it.
 
     Raises:
-        TableError: If the file can't be written.
+        TableError: If the file cannot be written.
         ValueError: If the content contradicts itself.
     """
     space, rows = content.space, len(content.cells)
@@ -154,5 +154,5 @@ def write_table(path: Path, content: Content) -> None:
             seal(temporary)
         except OSError as error:
             raise TableError(
-                f"{path} can't be written ({error}): free some disk space or name another file."
+                f"{path} cannot be written ({error}): free some disk space or name another file."
             ) from error

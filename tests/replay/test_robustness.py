@@ -376,7 +376,7 @@ def test_a_table_replaced_under_a_resume(tmp_path: Path) -> None:
     with pytest.raises(NprepError, match="truncated"):
         run_replay(settings, source, tmp_path / "out", resume=True)
     table.unlink()
-    with pytest.raises(NprepError, match="can't be read"):
+    with pytest.raises(NprepError, match="cannot be read"):
         run_replay(settings, source, tmp_path / "out", resume=True)
     assert everything(tmp_path / "out") == before
     table.write_bytes(sound)

@@ -237,7 +237,7 @@ def test_other_pickles(tmp_path: Path) -> None:
     for content in ([1, 2], 5, {"entries_by_arch": {}}, {"entries_by_arch": [1]}):
         with pytest.raises(TableError, match=r"n\.pkl: "):
             read_nasbench_pickle(write_pickle(tmp_path / "n.pkl", content), SPACE)
-    with pytest.raises(TableError, match="can't be read"):
+    with pytest.raises(TableError, match="cannot be read"):
         read_nasbench_pickle(tmp_path / "absent", SPACE)
 
 

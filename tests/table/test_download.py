@@ -167,7 +167,7 @@ def test_an_existing_other_file_is_left_alone(server: Any, tmp_path: Path) -> No
 
 def test_a_folder_that_cannot_be_made(server: Any, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(DownloadError, match="can't be written"):
+    with pytest.raises(DownloadError, match="cannot be written"):
         fetch_now(server, tmp_path / "taken")
 
 
@@ -188,7 +188,7 @@ def test_offline(
         capsys, "--source", "nasbench-only108", "--folder", str(tmp_path), "--quiet"
     )
     assert status == 2
-    assert shown.startswith("error: storage.googleapis.com can't be reached")
+    assert shown.startswith("error: storage.googleapis.com cannot be reached")
     assert "check the network" in shown
     assert "build --source nasbench FILE" in shown
 

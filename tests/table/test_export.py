@@ -90,7 +90,7 @@ def test_cells_chosen_by_value(
 
 @pytest.mark.parametrize("text", ["", "test_accuracy", "a = 3", "test_accuracy > high", "> 3"])
 def test_conditions_that_cannot_be_read(text: str) -> None:
-    with pytest.raises(SettingsError, match="can't be read"):
+    with pytest.raises(SettingsError, match="cannot be read"):
         Condition.parse(text)
 
 

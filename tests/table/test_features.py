@@ -94,7 +94,7 @@ def test_isomorphic_cells_have_equal_features(cells: CellBatch) -> None:
             continue
         pair = cells_from_specs([spec, Spec(moved, [spec.operations[k] for k in order])])
         a, b = structure_features(pair, trainable_parameters(pair))
-        # The count of parameters depends on the numbering: channels that can't be split evenly go
+        # The count of parameters depends on the numbering: channels that cannot be split evenly go
         # to the first vertices.
         np.testing.assert_allclose(a[:-1], b[:-1], rtol=1e-6)
         np.testing.assert_allclose(a[-1], b[-1], atol=0.01)

@@ -152,7 +152,7 @@ def test_files_that_are_wrong(tmp_path: Path, case: str) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="can't be read"):
+    with pytest.raises(TableError, match="cannot be read"):
         read_test_means(tmp_path / "absent", hashes())
 
 

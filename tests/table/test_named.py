@@ -91,7 +91,7 @@ def test_without_a_network_one_sentence(cache, monkeypatch, capsys):
     with pytest.raises(download.DownloadError) as caught:
         named.named_table(NAME)
     text = str(caught.value)
-    assert text.startswith(f"the table {NAME} is not in the cache: no-such-host.invalid can't be")
+    assert text.startswith(f"the table {NAME} is not in the cache: no-such-host.invalid cannot be")
     assert "build --source nb201-csv --dataset cifar10 FILE TABLE.h5" in text
     assert "\n" not in text
 

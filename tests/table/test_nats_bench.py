@@ -191,7 +191,7 @@ def test_refuses_what_is_no_table(tmp_path, capsys):
         own.create("x.h5", "sss")
     with pytest.raises(ValueError, match="name a table"):
         own.create(None, "tss")
-    with pytest.raises(TableError, match="can't be read"):
+    with pytest.raises(TableError, match="cannot be read"):
         own.create(tmp_path / "none.h5", "tss")
     file = test_nb201_csv.write(tmp_path / "some.csv", test_nb201_csv.lines_of(5))
     path = built(file, "nb201-csv", tmp_path / "some.h5", "--dataset", "cifar100")

@@ -123,7 +123,7 @@ def test_refuses_files_in_the_wrong_place(tmp_path):
     nats_writer.dump(nats_writer.record(5, np.random.default_rng(0)), path)
     with pytest.raises(TableError, match="holds architecture 5"):
         nats.read_folder(tmp_path, "cifar10")
-    with pytest.raises(TableError, match="can't be read"):
+    with pytest.raises(TableError, match="cannot be read"):
         nats.read_folder(tmp_path / "none", "cifar10")
     path.rename(tmp_path / "020000.pickle.pbz2")
     with pytest.raises(TableError, match="not of the topology space"):

@@ -91,7 +91,7 @@ def test_refuses_other_files(tmp_path):
         path.write_bytes(content)
         with pytest.raises(TableError, match=message):
             nb201_csv.read_csv(path, "cifar10")
-    with pytest.raises(TableError, match="can't be read"):
+    with pytest.raises(TableError, match="cannot be read"):
         nb201_csv.read_csv(tmp_path / "none.csv", "cifar10")
 
 

@@ -187,7 +187,7 @@ def _fill(name: str, value: int) -> object:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        pytest.param(lambda path: path.unlink(), "can't be read", id="missing"),
+        pytest.param(lambda path: path.unlink(), "cannot be read", id="missing"),
         pytest.param(_overwrite(b""), "is empty", id="empty"),
         pytest.param(_overwrite(b"\x0a\x00" * 500), "no HDF5 file", id="no HDF5"),
         pytest.param(_overwrite(b"\x89HDF\r\n\x1a\n"), "truncated or damaged", id="signature"),

@@ -151,5 +151,5 @@ def test_files_of_another_kind(tmp_path: Path, content: bytes, message: str) -> 
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="can't be read"):
+    with pytest.raises(TableError, match="cannot be read"):
         read_all(tmp_path / "nothing", 4096)

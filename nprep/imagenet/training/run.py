@@ -102,7 +102,7 @@ _LOST_PROCESS = (
 def _told(error: Exception) -> NprepError | None:
     """What a user can mend among torch's own errors, as a sentence; None for all others."""
     text = str(error)
-    if "out of memory" in text or "can't allocate memory" in text:
+    if "out of memory" in text or "cannot allocate memory" in text:
         return OutOfMemoryError(
             f"a training step does not fit in memory ({text.splitlines()[0][:120]}): use a smaller "
             "--batch-size with a larger --accumulate, a smaller --image-size, or --amp bf16"

@@ -27,7 +27,7 @@ class ModelSpec:
     Attributes:
         original_matrix: (V, V) array, as given.
         original_ops: V names, as given.
-        matrix: The pruned matrix, or None if the last vertex can't be reached.
+        matrix: The pruned matrix, or None if the last vertex cannot be reached.
         ops: Its operations, or None.
         valid_spec: Whether the last vertex can be reached.
         data_format: As given.

@@ -50,7 +50,7 @@ class TorchBackend(NumbaBackend):
             self._torch = importlib.import_module("torch")
         except ImportError as error:
             raise MissingDependencyError(
-                f"the torch backend needs PyTorch, which can't be imported ({error}): pip install "
+                f"the torch backend needs PyTorch, which cannot be imported ({error}): pip install "
                 "torch, or choose another backend."
             ) from error
         self.precision = precision

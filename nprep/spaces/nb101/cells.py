@@ -247,7 +247,7 @@ def encode_flat(cells: CellBatch) -> NDArray[np.float32]:
 def _generator_state(rng: np.random.Generator) -> NDArray[np.uint64]:
     """A kernel generator state drawn from ``rng``."""
     state = rng.integers(0, 2**64, size=4, dtype=np.uint64)
-    # Zeros throughout are the one state that the kernel's generator can't leave.
+    # Zeros throughout are the one state that the kernel's generator cannot leave.
     state[0] |= np.uint64(1)
     return state
 

@@ -1,7 +1,7 @@
 """Structural features of cells, for regression models that are no graph networks.
 
 Every feature but the number of parameters is a property of the labelled graph alone: two isomorphic
-cells have equal features. (Channels that can't be split evenly go to a cell's first vertices.)
+cells have equal features. (Channels that cannot be split evenly go to a cell's first vertices.)
 The order of the columns is :data:`FEATURE_NAMES`; models that ship with the project name the
 features they use, so new ones may be appended.
 """

@@ -137,7 +137,7 @@ class Spec:
         kept = self._kept()
         if not kept:
             raise InvalidSpecError(
-                "the spec can't be pruned: no path leads from its first vertex to its last"
+                "the spec cannot be pruned: no path leads from its first vertex to its last"
             )
         matrix = [[self.matrix[i][j] for j in kept] for i in kept]
         return Spec(matrix, [self.operations[vertex] for vertex in kept])

@@ -52,7 +52,7 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> CellBatch:
     """The cells of stored arrays.
 
     Raises:
-        InvalidSpecError: If kernels, which don't look out for that, would be led astray by them.
+        InvalidSpecError: If kernels, which do not look out for that, would be led astray by them.
     """
     cells = CellBatch(arrays["adjacency_bits"], arrays["operations"], arrays["num_vertices"])
     if len(cells) and not (

@@ -1,7 +1,7 @@
 """One record of an official NASBench-101 file, decoded slowly and explained when it is wrong.
 
 The compiled decoder (:mod:`nprep.kernels.nb101.record`) leaves to this module every record that
-it doesn't recognise, and is tested against it.
+it does not recognise, and is tested against it.
 
 Sources: https://github.com/google-research/nasbench (api.py, model_metrics.proto);
 https://protobuf.dev/programming-guides/encoding/.

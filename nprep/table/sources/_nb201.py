@@ -93,7 +93,7 @@ def check_values(path: Path, values: Mapping[str, NDArray[np.float32]], number: 
         if wrong.any():
             raise TableError(
                 f"{path}: architecture {number} has a {name.replace('_', ' ')} of "
-                f"{float(array[wrong][0]):g}, which can't be: get the file again."
+                f"{float(array[wrong][0]):g}, which cannot be: get the file again."
             )
 
 

@@ -178,7 +178,7 @@ def _raw_bytes(value: Any) -> bytes | bytearray:
 
 
 def _build(data: Any, dtype: Any, shape: Any, fortran: bool) -> NDArray[Any]:
-    """An array from its bytes; raises ValueError if they don't fit."""
+    """An array from its bytes; raises ValueError if they do not fit."""
     if isinstance(shape, int):
         shape = (shape,)
     if (

@@ -56,7 +56,7 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, as hex characters.
 
     Raises:
-        TableError: The file can't be read.
+        TableError: The file cannot be read.
     """
     try:
         digest = hashlib.sha256()
@@ -65,7 +65,7 @@ def file_sha256(path: Path) -> str:
                 digest.update(block)
         return digest.hexdigest()
     except OSError as error:
-        raise TableError(f"{path}: it can't be read ({error.strerror or error}).") from error
+        raise TableError(f"{path}: it cannot be read ({error.strerror or error}).") from error
 
 
 def join_cells(
@@ -330,7 +330,7 @@ def read_nasbench_pickle(path: Path, space: Space) -> Runs:
         with path.open("rb") as file:
             content = load_inert(file, path)
     except OSError as error:
-        raise TableError(f"{path}: it can't be read ({error.strerror or error}).") from error
+        raise TableError(f"{path}: it cannot be read ({error.strerror or error}).") from error
     if not isinstance(content, dict) or isinstance(content, Inert) or not content:
         raise TableError(f"{path}: the pickle holds no dict of cells.")
     collector = _Collector()
@@ -342,7 +342,7 @@ def read_nasbench_pickle(path: Path, space: Space) -> Runs:
             kind = "NASLib pickle"
             _collect_statistics(content, collector)
     except (ValueError, TypeError, KeyError, AttributeError, binascii.Error) as error:
-        # RecordError is a ValueError; the others mean that a value isn't of the expected kind.
+        # RecordError is a ValueError; the others mean that a value is not of the expected kind.
         detail = str(error) if isinstance(error, RecordError) else repr(error)
         last = f" near {collector.names[-1]}" if collector.names else ""
         raise TableError(f"{path}: it is no pickle of NASBench-101{last} ({detail}).") from error

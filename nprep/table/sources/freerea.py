@@ -166,7 +166,7 @@ def _read_bytes(path: Path) -> tuple[bytes, str]:
     try:
         packed = path.read_bytes()
     except OSError as error:
-        raise TableError(f"{path}: it can't be read ({error.strerror or error}).") from error
+        raise TableError(f"{path}: it cannot be read ({error.strerror or error}).") from error
     digest = hashlib.sha256(packed).hexdigest()
     if not packed.startswith(b"\x1f\x8b"):
         return packed, digest

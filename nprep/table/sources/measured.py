@@ -75,7 +75,7 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
     """The arrays of the file and its SHA-256.
 
     Raises:
-        TableError: If it can't be read or is something else.
+        TableError: If it cannot be read or is something else.
     """
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -88,7 +88,7 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
                 raise ValueError(f"it lacks the array {missing[0]}")
             arrays = {name: archive[name] for name in _SHAPES}
     except OSError as error:
-        raise TableError(f"{path} can't be read ({error.strerror or error}).") from error
+        raise TableError(f"{path} cannot be read ({error.strerror or error}).") from error
     except (ValueError, EOFError, TypeError, zlib.error, zipfile.BadZipFile, KeyError) as error:
         raise TableError(
             f"{path} is not the measured table, or it is damaged ({error}): get measured.npz again."

@@ -224,7 +224,7 @@ def read_nasbench(
         path: The file.
         space: What to join it to.
         jobs: Threads that decode.
-        any_order: Whether to accept a file other than the official ones in which the cells don't
+        any_order: Whether to accept a file other than the official ones in which the cells do not
             appear in the order of their hashes. Its repeats may be numbered otherwise than theirs.
         allow_missing: Whether to accept a file without any run of some cells at some budget that
             it has.
@@ -248,7 +248,7 @@ def read_nasbench(
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise TableError(f"{path}: it can't be read ({error.strerror or error}).") from error
+        raise TableError(f"{path}: it cannot be read ({error.strerror or error}).") from error
     with ThreadPoolExecutor(jobs) as pool, ThreadPoolExecutor(1) as digester:
         hashing: deque[Future[None]] = deque()
 
@@ -280,7 +280,7 @@ def read_nasbench(
             path,
             *disorder,
             "its cell comes after one with a greater hash, so the records are not in the official "
-            "order and repeats can't be told apart; accept their order with --any-order",
+            "order and repeats cannot be told apart; accept their order with --any-order",
         )
     used = counts.any(axis=0)
     absent = int((counts[:, used] == 0).any(axis=1).sum())

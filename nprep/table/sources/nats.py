@@ -88,7 +88,7 @@ def _load(path: Path) -> tuple[Any, bytes]:
         decompressor = bz2.BZ2Decompressor()
         data = decompressor.decompress(raw, _MAX_BYTES)
     except OSError as error:
-        raise TableError(f"{path} can't be read ({error.strerror or error}).") from error
+        raise TableError(f"{path} cannot be read ({error.strerror or error}).") from error
     except EOFError as error:
         raise TableError(f"{path}: the file is cut off or damaged ({error}).") from error
     if not decompressor.eof:
@@ -205,12 +205,12 @@ def record_files(folder: Path) -> list[Path]:
     """The files of architectures in a folder, by number.
 
     Raises:
-        TableError: If the folder can't be read or has none.
+        TableError: If the folder cannot be read or has none.
     """
     try:
         names = sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
-        raise TableError(f"{folder} can't be read ({error.strerror or error}).") from error
+        raise TableError(f"{folder} cannot be read ({error.strerror or error}).") from error
     found = {
         int(match[1]): folder / name
         for name in names

@@ -80,12 +80,12 @@ def read_csv(path: Path, dataset: str) -> Trainings:
         dataset: A key of ``nprep.spaces.nb201.network.DATASETS``; the file itself does not say.
 
     Raises:
-        TableError: If the file can't be read or is something else.
+        TableError: If the file cannot be read or is something else.
     """
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise TableError(f"{path} can't be read ({error.strerror or error}).") from error
+        raise TableError(f"{path} cannot be read ({error.strerror or error}).") from error
     digest = hashlib.sha256(raw).hexdigest()
     other = next((name for name, known in KNOWN_SHA256.items() if known == digest), dataset)
     if other != dataset:

@@ -77,12 +77,12 @@ def read_pickle(path: Path, dataset: str) -> Trainings:
         dataset: "cifar10", "cifar100" or "ImageNet16-120".
 
     Raises:
-        TableError: If the file can't be read, is something else, or is of another dataset.
+        TableError: If the file cannot be read, is something else, or is of another dataset.
     """
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise TableError(f"{path} can't be read ({error.strerror or error}).") from error
+        raise TableError(f"{path} cannot be read ({error.strerror or error}).") from error
     content = load_inert(io.BytesIO(raw), path, _ADMITTED)
     name = "cifar10-valid" if dataset == "cifar10" else dataset
     found: dict[int, list[float]] = {}

@@ -88,7 +88,7 @@ def _describe_foreign(head: bytes) -> str:
 
 
 def _bad_length(path: Path, data: NDArray[np.uint8], at: int, record: int, byte: int) -> TableError:
-    """The error for a frame whose length can't be believed."""
+    """The error for a frame whose length cannot be believed."""
     if record == 0:
         foreign = _describe_foreign(data[at : at + 16].tobytes())
         return record_error(
@@ -123,7 +123,7 @@ def read_chunks(
         Chunks with at least one record. Each has memory of its own, so they may be kept.
 
     Raises:
-        TableError: The file can't be read, is empty, damaged, cut off or of another kind.
+        TableError: The file cannot be read, is empty, damaged, cut off or of another kind.
     """
     record = 0
     offset = 0
@@ -164,7 +164,7 @@ def read_chunks(
                         raise _bad_length(path, data, at, record, offset)
                 rest = data[at:size].copy()
     except OSError as error:
-        raise TableError(f"{path}: it can't be read ({error.strerror or error}).") from error
+        raise TableError(f"{path}: it cannot be read ({error.strerror or error}).") from error
     if len(rest) > 0:
         foreign = _describe_foreign(rest[:16].tobytes()) if record == 0 else ""
         raise record_error(
