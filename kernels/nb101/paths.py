@@ -68,3 +68,62 @@ def path_encoding(
             numbers[depth] = number
             left[depth] = out_mask(bits, vertex) & inside
     return out
+
+
+@kernel
+def _mixed(value: Integer) -> Integer:
+    """Mixes the bits of a number (the last step of splitmix64, Steele et al., 2014)."""
+    mixed = np.uint64(value) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+@kernel
+def path_keys(
+    adjacency_bits: NDArray[np.uint32],
+    operations: NDArray[np.uint8],
+    num_vertices: NDArray[np.uint8],
+) -> NDArray[np.uint64]:
+    """Keys of the paths of cells; two ways with the same operations count twice.
+
+    That is what the program naszilla tells cells apart by: its ``get_path_indices`` is a sorted
+    list of the numbers of all paths.
+
+    Args:
+        adjacency_bits: (N,) uint32; pruned cells, or unpruned specs.
+        operations: (N, 7) uint8.
+        num_vertices: (N,) uint8.
+
+    Returns:
+        (N,) uint64; equal for equal lists of paths, and for others with a chance of 2^-64.
+    """
+    keys = np.zeros(len(adjacency_bits), np.uint64)
+    left = np.zeros(MAX_VERTICES, np.int64)
+    numbers = np.zeros(MAX_VERTICES, np.int64)
+    for i in range(len(adjacency_bits)):
+        bits = adjacency_bits[i]
+        last = np.int64(num_vertices[i]) - 1
+        inside = (1 << (last + 1)) - 1
+        depth = 0
+        left[0] = out_mask(bits, 0) & inside
+        power = 1
+        while depth >= 0:
+            if left[depth] == 0:
+                depth -= 1
+                power //= NUM_OPERATIONS
+                continue
+            vertex = 0
+            while not (left[depth] >> vertex) & 1:
+                vertex += 1
+            left[depth] ^= 1 << vertex
+            if vertex == last:
+                # A sum does not depend on the order of the paths.
+                keys[i] += _mixed(numbers[depth])
+                continue
+            number = numbers[depth] + power * (np.int64(operations[i, vertex]) + 1)
+            power *= NUM_OPERATIONS
+            depth += 1
+            numbers[depth] = number
+            left[depth] = out_mask(bits, vertex) & inside
+    return keys

@@ -22,7 +22,7 @@ from nprep.kernels.nb101.cells import (
     VALID,
     spec_key,
 )
-from nprep.kernels.nb101.sample import mutate_notebook, mutate_one, random_spec
+from nprep.kernels.nb101.sample import mutate_one, mutate_rates, random_spec
 from nprep.kernels.numeric.lookup import find_key
 from nprep.kernels.numeric.rng import bounded, choose, next_u64
 from nprep.kernels.search.noise import draw_repeat
@@ -90,8 +90,9 @@ class Evolution(NamedTuple):
         replacement: Whether a tournament may hold an individual twice. If so the first drawn wins a
             tie, if not the youngest: what ``max`` and ``sorted`` do in the published programs.
         one_parameter: Change exactly one edge or operation; an invalid child is not charged and
-            enters the population with accuracy 0. Otherwise mutate as the official notebook.
-        rate: Mutation rate of the notebook's rule.
+            enters the population with accuracy 0. Otherwise mutate by the two rates, until valid.
+        edge_rate: Probability that a pair of vertices flips.
+        operation_rate: Probability that an operation changes to another one.
         from_specs: Draw the first population by the official sampler of specs, else uniformly over
             the cells of the view.
         founders: Number of random individuals that the population begins with, 1 to its size; it
@@ -102,7 +103,8 @@ class Evolution(NamedTuple):
     tournament: int
     replacement: bool
     one_parameter: bool
-    rate: float
+    edge_rate: float
+    operation_rate: float
     from_specs: bool
     founders: int
 
@@ -321,7 +323,9 @@ def breed(
         if settings.one_parameter:
             child_bits = mutate_one(state, bits, operations, child)
         else:
-            child_bits = mutate_notebook(state, bits, operations, settings.rate, child)
+            child_bits = mutate_rates(
+                state, bits, operations, settings.edge_rate, settings.operation_rate, child
+            )
             # This mutation reaches a cell of the view sooner or later.
             redraws = 0
         position = locate(space, child_bits, child)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
+from nprep.kernels.nb101.cells import MAX_VERTICES, NUM_PAIRS
 from nprep.kernels.numeric.rng import seed_state
 from nprep.kernels.search.evolution import Evolution, Rules, Space, evolve, random_search
 from nprep.kernels.search.noise import best_draw
@@ -118,9 +119,10 @@ class RegularizedEvolution(Preset):
         tournament: Number of them that compete to be the parent.
         replacement: Whether a tournament may hold an individual twice.
         mutation: "notebook": each of 21 edges flips with probability rate / 7, each of 5 operations
-            changes with probability rate / 5, until valid; "one": exactly one of the 26 changes, an
-            invalid child is not charged and enters the population with accuracy 0.
-        rate: Mutation rate of the notebook's rule.
+            changes with probability rate / 5, until valid; "naszilla": the same, but edges flip
+            with probability rate / 21; "one": exactly one of the 26 changes, an invalid child is
+            not charged and enters the population with accuracy 0.
+        rate: Mutation rate, of "one" without meaning.
         initial: How the first population is drawn: "specs": by the official sampler of random
             matrices; "cells": uniformly over the cells of the view.
         founders: Number of random individuals to begin with, from which the population grows by
@@ -158,9 +160,9 @@ class RegularizedEvolution(Preset):
                 f"and tournaments of {self.tournament}: use as many as a tournament, at most a "
                 "population."
             )
-        if self.mutation not in ("notebook", "one"):
+        if self.mutation not in ("notebook", "naszilla", "one"):
             raise SettingsError(
-                f"mutation is {self.mutation!r}, which is unknown: use notebook or one."
+                f"mutation is {self.mutation!r}, which is unknown: use notebook, naszilla or one."
             )
         if self.initial not in ("specs", "cells"):
             raise SettingsError(
@@ -229,7 +231,8 @@ class RegularizedEvolution(Preset):
             self.tournament,
             self.replacement,
             self.mutation == "one",
-            float(self.rate),
+            float(self.rate) / (NUM_PAIRS if self.mutation == "naszilla" else MAX_VERTICES),
+            float(self.rate) / (MAX_VERTICES - 2),
             self.initial == "specs",
             self.population if self.founders is None else self.founders,
         )

@@ -13,15 +13,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
+from nprep.kernels.nb101.paths import path_keys
 from nprep.kernels.numeric.rng import seed_state
 from nprep.kernels.search.breeding import climb
+from nprep.kernels.search.climbing import climb_by_groups
 from nprep.search.baselines import rules_of, space_of
 from nprep.search.method import Preset
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
 from nprep.search.trace import Trace, trace_of
 from nprep.table.view import View
+
+
+def path_groups(view: View) -> NDArray[np.int32]:
+    """(M,) numbers of groups of cells that have the same paths from input to output."""
+    cells = view.cells
+    keys = path_keys(
+        np.ascontiguousarray(cells.adjacency_bits, np.uint32),
+        np.ascontiguousarray(cells.operations, np.uint8),
+        np.ascontiguousarray(cells.num_vertices, np.uint8),
+    )
+    return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -35,16 +49,27 @@ class LocalSearch(Preset):
         initial: Random specs of each start; the climb begins at the best of them.
         whole: Whether all neighbours are trained before the step to the best of them, as in the
             paper's plain form; otherwise the first better neighbour is the step, as in naszilla.
+        continuing: Whether a climb goes on from the best cell whose neighbours were not tried yet,
+            instead of starting again at a local optimum (``stop_at_minimum=False`` in naszilla).
+        same_paths: Whether cells with the same paths count as one, as in naszilla: no second one is
+            trained.
     """
 
     name: str = "local-search"
     initial: int = 10
     whole: bool = False
+    continuing: bool = False
+    same_paths: bool = False
 
     def __post_init__(self) -> None:
         """Refuses settings that make no sense."""
         if self.initial < 1:
             raise SettingsError(f"{self.name} starts from {self.initial} specs: use at least 1.")
+        if self.whole and (self.continuing or self.same_paths):
+            raise SettingsError(
+                f"{self.name} trains whole neighbourhoods and is to continue elsewhere or to tell "
+                "cells apart by their paths, which do not go together: choose one."
+            )
 
     def run_block(
         self,
@@ -55,6 +80,9 @@ class LocalSearch(Preset):
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
         space = space_of(view)
+        groups = None
+        if self.continuing or self.same_paths:
+            groups = path_groups(view) if self.same_paths else np.arange(len(view), dtype=np.int32)
         traces = []
         for seed in seeds:
             positions = np.empty(samples, np.int32)
@@ -62,7 +90,13 @@ class LocalSearch(Preset):
             begins = np.empty(samples, np.bool_)
             state = seed_state(stream(seed, SEARCH_STREAM))
             rules = rules_of(seed, samples, protocol)
-            count = climb(state, space, rules, self.initial, self.whole, positions, repeats, begins)
+            out = (positions, repeats, begins)
+            if groups is None:
+                count = climb(state, space, rules, self.initial, self.whole, *out)
+            else:
+                count = climb_by_groups(
+                    state, space, rules, self.initial, self.continuing, groups, *out
+                )
             rounds = np.flatnonzero(begins[:count]).tolist()
             traces.append(trace_of(view, positions[:count], repeats[:count], None, rounds))
         return traces

@@ -26,7 +26,17 @@ _SEQUENTIAL: dict[str, Callable[[], Method]] = {
     "evolution-naszilla": lambda: RegularizedEvolution(
         "evolution-naszilla", population=30, tournament=10, replacement=True, founders=10
     ),
+    # The notebook's mutation in a population that grows from 10 to 30.
+    "evolution-growing": lambda: RegularizedEvolution(
+        "evolution-growing", population=30, tournament=10, replacement=True, founders=10
+    ),
     "local-search": LocalSearch,
+    # local_search of naszilla, which takes cells with the same paths for the same cell: with
+    # stop_at_minimum, and continuing from the best cell whose neighbours were not tried yet.
+    "local-search-naszilla": lambda: LocalSearch("local-search-naszilla", same_paths=True),
+    "local-search-continuing": lambda: LocalSearch(
+        "local-search-continuing", same_paths=True, continuing=True
+    ),
     # The plain form of White et al. (2021): one random start, all neighbours.
     "local-search-whole": lambda: LocalSearch("local-search-whole", initial=1, whole=True),
     "hyperband": Hyperband,

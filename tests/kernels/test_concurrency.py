@@ -19,6 +19,9 @@ from tests.synthetic import synthetic_view
 VIEW = synthetic_view(900)
 EVOLUTIONS = {
     "notebook": RegularizedEvolution(),
+    "naszilla": RegularizedEvolution(
+        "naszilla", 9, 3, replacement=True, mutation="naszilla", founders=4
+    ),
     "ying": make_method("evolution-ying", 172),
     "growing": RegularizedEvolution("growing", population=9, tournament=2, founders=2),
     "small": RegularizedEvolution("small", population=4, tournament=2, initial="cells"),

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from nprep.kernels.nb101.cells import VALID, spec_key
-from nprep.kernels.nb101.sample import mutate_notebook, mutate_one, random_spec
+from nprep.kernels.nb101.sample import mutate_notebook, mutate_one, mutate_rates, random_spec
 from nprep.kernels.numeric.rng import bounded, choose, next_u64, seed_state
 from nprep.kernels.search.evolution import embed
 from nprep.kernels.search.noise import draw_repeat
@@ -99,6 +99,8 @@ class NaiveEvolution:
             for _ in range(1000 if self.settings.mutation == "one" else 10**9):
                 if self.settings.mutation == "one":
                     bits = mutate_one(self.state, parent_bits, parent, child)
+                elif self.settings.mutation == "naszilla":
+                    bits = mutate_rates(self.state, parent_bits, parent, 1 / 21, 1 / 5, child)
                 else:
                     bits = mutate_notebook(self.state, parent_bits, parent, 1.0, child)
                 position = self.locate(bits, child)

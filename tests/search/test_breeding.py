@@ -13,7 +13,7 @@ from nprep.kernels.numeric.rng import seed_state, shuffle
 from nprep.kernels.search.breeding import NEIGHBOURS, neighbour
 from nprep.search.archive import Archive, Breeding
 from nprep.search.evaluator import TableEvaluator
-from nprep.search.local_search import LocalSearch
+from nprep.search.local_search import LocalSearch, path_groups
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream, trial_seed
 from nprep.search.trace import Trace
 from nprep.spaces.nb101.cells import CellBatch, find_rows
@@ -118,6 +118,109 @@ def test_compiled_local_search_equals_plain_python(method: LocalSearch, rules: s
         assert len(fast) == len(np.unique(fast.positions)) == 150
         np.testing.assert_array_equal(fast.positions, slow.positions)
         np.testing.assert_array_equal(fast.repeats, slow.repeats)
+
+
+def paths_of(cell: naive.Cell) -> tuple[tuple[str, ...], ...]:
+    """The operations of every way from input to output, sorted; equal ways count twice."""
+    matrix, operations = cell
+    last = len(operations) - 1
+    ways = (tuple(operations[v] for v in path[1:-1]) for path in naive.paths(matrix, 0, last))
+    return tuple(sorted(ways))
+
+
+def naive_climb_by_paths(
+    method: LocalSearch, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
+) -> Trace:
+    """Local search as naszilla's program has it: dictionaries of lists of paths, and sorted()."""
+    state = seed_state(stream(seed, SEARCH_STREAM))
+    evaluator = TableEvaluator(VIEW, seed, samples, protocol)
+    queried: set[object] = set()
+    expanded: set[object] = set()
+    data: list[tuple[float, naive.Cell]] = []
+    order = np.arange(NEIGHBOURS)
+
+    def name(cell: naive.Cell) -> object:
+        return paths_of(cell) if method.same_paths else locate(VIEW, cell)
+
+    def train(cell: naive.Cell) -> float | None:
+        queried.add(name(cell))
+        answers = evaluator.query(np.array([locate(VIEW, cell)], np.int32))
+        if not len(answers):
+            return None
+        data.append((float(answers[0]), cell))
+        return float(answers[0])
+
+    while True:
+        started: list[tuple[float, naive.Cell]] = []
+        codes = np.empty(7, np.uint8)
+        while len(started) < method.initial:
+            bits = random_spec(state, codes)
+            cell = naive.unpack(int(bits), codes, 7)
+            if locate(VIEW, cell) < 0 or name(cell) in queried:
+                continue
+            value = train(cell)
+            if value is None:
+                return evaluator.trace()
+            started.append((value, cell))
+        height, here = sorted(started, key=lambda pair: -pair[0])[0]
+        while True:
+            expanded.add(name(here))
+            shuffle(state, order)
+            around = neighbours(here)
+            improved = None
+            for number in order:
+                cell = around[number]
+                if cell is None or locate(VIEW, cell) < 0 or name(cell) in queried:
+                    continue
+                value = train(cell)
+                if value is None:
+                    return evaluator.trace()
+                if value > height:
+                    improved = (value, cell)
+                    break
+            if method.continuing:
+                left = [pair for pair in data if name(pair[1]) not in expanded]
+                if not left:
+                    break
+                height, here = sorted(left, key=lambda pair: -pair[0])[0]
+            elif improved is None:
+                break
+            else:
+                height, here = improved
+
+
+@pytest.mark.parametrize("rules", ["architecture", "query"])
+@pytest.mark.parametrize(("same_paths", "continuing"), [(True, False), (False, True), (True, True)])
+def test_naszillas_local_search_equals_plain_python(
+    same_paths: bool, continuing: bool, rules: str
+) -> None:
+    method = LocalSearch("l", same_paths=same_paths, continuing=continuing)
+    protocol = ReplayProtocol(repeats=rules)
+    for trial in range(2):
+        seed = trial_seed(3, "l", trial)
+        (fast,) = method.run_block(VIEW, [seed], 120, protocol)
+        slow = naive_climb_by_paths(method, seed, 120, protocol)
+        assert len(fast) == 120
+        np.testing.assert_array_equal(fast.positions, slow.positions)
+        np.testing.assert_array_equal(fast.repeats, slow.repeats)
+
+
+def test_groups_are_cells_with_the_same_paths() -> None:
+    groups = path_groups(VIEW)
+    cells = VIEW.cells
+    names = [
+        paths_of(naive.unpack(int(bits), operations, int(size)))
+        for bits, operations, size in zip(
+            cells.adjacency_bits, cells.operations, cells.num_vertices, strict=True
+        )
+    ]
+    assert len(set(names)) == len(set(groups.tolist())) < len(VIEW)
+    assert len({*zip(names, groups.tolist(), strict=True)}) == len(set(names))
+
+
+def test_whole_neighbourhoods_do_not_continue() -> None:
+    with pytest.raises(SettingsError, match="do not go together"):
+        LocalSearch("l", whole=True, continuing=True)
 
 
 def test_rounds_are_what_can_be_trained_side_by_side() -> None:
