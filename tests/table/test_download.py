@@ -228,5 +228,8 @@ def test_the_public_files() -> None:
         "nasbench-only108": "4c39c393",
         "nasbench-full": "3d64db81",
         "freerea": "84bcca11",
+        "nb201-cifar10": "c82e70b5",
+        "nb201-cifar100": "87a42005",
+        "nb201-imagenet16": "f5225573",
     }
     assert all(d.url.startswith("https://") for d in DATASETS.values())
