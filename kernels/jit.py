@@ -22,7 +22,10 @@ Integer: TypeAlias = Any
 P = ParamSpec("P")
 R = TypeVar("R")
 
-if numba.config.DISABLE_JIT:
+# Its variables are made at import, which type checkers cannot see.
+_config: Any = numba.config
+
+if _config.DISABLE_JIT:
     raise SettingsError(
         "NUMBA_DISABLE_JIT is set, and some kernels are vector instructions that Python cannot "
         "run: unset it."
@@ -37,7 +40,7 @@ def _place() -> tuple[bool, Path | None]:
         Whether it can be kept at all, and the folder; None for numba's own choice, which is beside
         the source unless NUMBA_CACHE_DIR says otherwise.
     """
-    chosen = numba.config.CACHE_DIR
+    chosen = _config.CACHE_DIR
     if can_write(Path(chosen) if chosen else Path(__file__).parent / "__pycache__"):
         return True, None
     folder = cache_folder()
@@ -59,13 +62,13 @@ def _place() -> tuple[bool, Path | None]:
 def _kept_in_place() -> Iterator[None]:
     """Has numba keep the machine code of what is decorated inside in the right folder."""
     _, folder = _place()
-    before = numba.config.CACHE_DIR
+    before = _config.CACHE_DIR
     if folder is not None:
-        numba.config.CACHE_DIR = str(folder / "kernels")
+        _config.CACHE_DIR = str(folder / "kernels")
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        _config.CACHE_DIR = before
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:

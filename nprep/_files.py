@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import secrets
 import stat
 import time
@@ -27,10 +28,38 @@ _POLL_SECONDS = 0.2
 _ADVICE = "name another place, or free some space"
 
 
+# Errors that say nothing of the file's content.
+_SURROUNDINGS = {
+    errno.EMFILE: "too many files are open: raise the limit, see ulimit -n",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ENOLCK: "the file system has no locks",
+    errno.ENOSYS: "the file system lacks an operation, such as locks",
+    errno.EOPNOTSUPP: "the file system lacks an operation, such as locks",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "not permitted",
+    errno.ENOMEM: "too little memory",
+    errno.EIO: "the disk or network failed",
+    errno.ESTALE: "the network folder was mounted anew: open it again",
+}
+
+
+def fault_of_surroundings(error: BaseException) -> str:
+    """Why an operation failed, if not for the file's content; else empty.
+
+    Args:
+        error: Of Python, or of HDF5, which writes the system's number into its text.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None:
+        found = re.search(r"errno = (\d+)", str(error))
+        number = int(found[1]) if found else None
+    return _SURROUNDINGS.get(number, "") if number is not None else ""
+
+
 def reason(error: BaseException) -> str:
     """Why an operation failed, in a few words."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return "too many files are open: raise the limit, see ulimit -n"
+        return _SURROUNDINGS[error.errno]
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return (str(error).splitlines() or [type(error).__name__])[0]

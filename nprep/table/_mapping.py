@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep._files import fault_of_surroundings, reason
 from nprep.errors import InvalidSpecError, SettingsError, TableError
 from nprep.spaces.base import Space, Stored
 from nprep.spaces.registry import get_space
@@ -323,7 +324,7 @@ def map_file(path: Path) -> MappedFile:
             signature = stream.read(len(_SIGNATURE))
     except OSError as error:
         raise TableError(
-            f"{path} cannot be read ({error.strerror}): check the name, or {_REBUILD}."
+            f"{path} cannot be read ({reason(error)}): check the name, or {_REBUILD}."
         ) from error
     if signature != _SIGNATURE:
         what = "empty" if size == 0 else "no HDF5 file"
@@ -331,12 +332,16 @@ def map_file(path: Path) -> MappedFile:
     try:
         pieces = read_seal(path)
     except (BrokenSealError, OSError) as error:
+        because = fault_of_surroundings(error)
+        if because:
+            raise TableError(f"{path} cannot be read ({because}).") from error
         raise TableError(
             f"{path} is no nprep table, or is truncated or damaged: it {error}; copy the whole "
             f"file again or {_REBUILD}."
         ) from error
     try:
-        with h5py.File(path, "r") as file:
+        # Nothing is written, and some file systems have no locks.
+        with h5py.File(path, "r", locking=False) as file:
             attributes = {name: _plain(value) for name, value in file.attrs.items()}
             _check_attributes(path, attributes)
             datasets = contiguous_datasets(file)
@@ -352,7 +357,12 @@ def map_file(path: Path) -> MappedFile:
                 name: {key: _plain(value) for key, value in source.attrs.items()}
                 for name, source in group.items()
             }
+    except TableError:
+        raise
     except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+        because = fault_of_surroundings(error)
+        if because:
+            raise TableError(f"{path} cannot be read ({because}).") from error
         raise TableError(
             f"{path} is truncated or damaged ({' '.join(str(error).split())}): copy the whole file "
             f"again or {_REBUILD}."

@@ -97,7 +97,7 @@ def seal(path: Path) -> None:
             length, directory, _, _, magic = _FOOTER.unpack(stream.read())
             if magic == _MAGIC and length + directory + _FOOTER.size == end:
                 stream.truncate(length)
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=False) as file:
         places = {
             # One of no shape at all has no size.
             name: (dataset.id.get_offset(), (dataset.size or 0) * dataset.dtype.itemsize)

@@ -583,6 +583,8 @@ class Table:
         )
         try:
             index = self.index if everything else KeyIndex.build(self.key[rows])
+        except TableError:
+            raise
         except ValueError as error:
             raise wrong from error
         some = np.unique(np.linspace(0, len(rows) - 1, 64).astype(np.int32))

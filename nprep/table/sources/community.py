@@ -25,6 +25,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep._files import fault_of_surroundings
 from nprep.errors import TableError
 from nprep.spaces.nb101.cells import (
     CellBatch,
@@ -163,7 +164,7 @@ def read_neural_predictor_hdf5(path: Path, space: Space) -> Runs:
         TableError: The file is no such file, is damaged or contradicts the space.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             absent = [name for name in HDF5_NAMES if not isinstance(file.get(name), h5py.Dataset)]
             if absent:
                 raise TableError(
@@ -172,7 +173,9 @@ def read_neural_predictor_hdf5(path: Path, space: Space) -> Runs:
                 )
             content = {name: file[name][()] for name in HDF5_NAMES}
     except OSError as error:
-        raise TableError(f"{path}: it is no readable HDF5 file ({error}).") from error
+        because = fault_of_surroundings(error)
+        what = f"it cannot be read ({because})" if because else f"it is no HDF5 file ({error})"
+        raise TableError(f"{path}: {what}.") from error
     count = len(content["hash"])
     shapes = {
         "num_vertices": (count,),
@@ -341,6 +344,8 @@ def read_nasbench_pickle(path: Path, space: Space) -> Runs:
         else:
             kind = "NASLib pickle"
             _collect_statistics(content, collector)
+    except TableError:
+        raise
     except (ValueError, TypeError, KeyError, AttributeError, binascii.Error) as error:
         # RecordError is a ValueError; the others mean that a value is not of the expected kind.
         detail = str(error) if isinstance(error, RecordError) else repr(error)

@@ -180,6 +180,8 @@ def read_record(path: Path, dataset: str, test_of: str = "same") -> Record:
                     for metric in ("test_accuracy", "test_loss", "test_seconds"):
                         place = METRICS.index(metric)
                         values[place, k, r] = of_full[place]
+    except TableError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TableError(
             f"{path} is no file of one architecture of NATS-Bench ({error!r}): name the folder "

@@ -100,6 +100,8 @@ def read_pickle(path: Path, dataset: str) -> Trainings:
                     "dataset or file."
                 )
             found[number] = _values_of(entry[name])
+        except TableError:
+            raise
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise TableError(
                 f"{path}: architecture {number} is not as NASLib writes it ({error})."
