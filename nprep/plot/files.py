@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nprep.errors import MissingDependencyError
+from nprep._optional import need
 from nprep.plot.data import FigureData
 from nprep.plot.draw import draw
 from nprep.runs.folder import write_file
@@ -15,6 +18,41 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = ("png", "svg", "pdf")
+
+
+def _import_matplotlib() -> Any:
+    """The package, also where a user's setting for it cannot be used.
+
+    Raises:
+        MissingDependencyError: If it cannot be imported.
+    """
+    try:
+        return need("matplotlib", "draw figures")
+    except ValueError:
+        # A backend of another program, such as a notebook's, that is not installed here.
+        backend = os.environ.pop("MPLBACKEND", None)
+        try:
+            return need("matplotlib", "draw figures")
+        finally:
+            if backend is not None:
+                os.environ["MPLBACKEND"] = backend
+
+
+@contextlib.contextmanager
+def own_style() -> Iterator[None]:
+    """Draws what is drawn inside as this package does, whatever a user's matplotlibrc says.
+
+    Raises:
+        MissingDependencyError: If matplotlib cannot be imported.
+    """
+    matplotlib = _import_matplotlib()
+    with matplotlib.rc_context():
+        # All but the backend, which is not used: figures are made without pyplot.
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(
+            {"svg.hashsalt": "nprep", "svg.fonttype": "none", "pdf.fonttype": 42}
+        )
+        yield
 
 
 def make_figure(data: FigureData, title: str, size: tuple[float, float] = (7.2, 4.9)) -> Figure:
@@ -28,19 +66,16 @@ def make_figure(data: FigureData, title: str, size: tuple[float, float] = (7.2, 
     Raises:
         MissingDependencyError: If matplotlib cannot be imported.
     """
-    try:
+    with own_style():
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the figure needs matplotlib, which cannot be imported ({error}): "
-            "pip install matplotlib."
-        ) from error
-    figure = Figure(figsize=size, layout="constrained")
-    draw(figure.add_subplot(), data, 9.0 if size[0] > 5 else 8.0)
-    if title:
-        figure.axes[0].set_title(title, fontsize=11, loc="left")
-    if data.notes:
-        figure.supxlabel("\n".join(data.notes), fontsize=7.5, color="#444444", x=0.01, ha="left")
+
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.add_subplot(), data, 9.0 if size[0] > 5 else 8.0)
+        if title:
+            figure.axes[0].set_title(title, fontsize=11, loc="left")
+        if data.notes:
+            notes = "\n".join(data.notes)
+            figure.supxlabel(notes, fontsize=7.5, color="#444444", x=0.01, ha="left")
     return figure
 
 
@@ -51,15 +86,16 @@ def render(figure: Figure, kind: str) -> bytes:
         figure: Of matplotlib.
         kind: One of :data:`KINDS`.
     """
-    import matplotlib
-
     metadata = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     buffer = io.BytesIO()
-    with matplotlib.rc_context(
-        {"svg.hashsalt": "nprep", "svg.fonttype": "none", "pdf.fonttype": 42}
-    ):
+    with own_style():
         figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
     return buffer.getvalue()
+
+
+def render_figure(data: FigureData, title: str, kind: str) -> bytes:
+    """A figure of the data as a file (see :func:`make_figure` and :func:`render`)."""
+    return render(make_figure(data, title), kind)
 
 
 def save_figure(folder: Path, data: FigureData, title: str) -> list[Path]:

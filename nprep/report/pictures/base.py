@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from nprep.plot.files import render
+from nprep.plot.files import own_style, render
 from nprep.plot.styles import FAINT
 from nprep.report.html import Picture
 from nprep.results.reading import Run
@@ -40,21 +40,23 @@ def picture(
         sizes: Width and height in inches for wide and narrow windows.
         more: What the files say besides, since they stand alone: what is modelled, the rules.
     """
-    from matplotlib.figure import Figure
-
     figures = []
-    for narrow, size in zip((False, True), sizes, strict=True):
-        figure = Figure(figsize=size, layout="constrained")
-        drawing(figure, narrow)
-        figures.append(render(figure, kind))
+    with own_style():
+        from matplotlib.figure import Figure
+
+        for narrow, size in zip((False, True), sizes, strict=True):
+            figure = Figure(figsize=size, layout="constrained")
+            drawing(figure, narrow)
+            figures.append(render(figure, kind))
 
     def alone() -> dict[str, bytes]:
-        figure = Figure(figsize=(sizes[0][0], sizes[0][1] + 1), layout="constrained")
-        drawing(figure, False)
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-        notes = textwrap.fill(f"{caption} {more}", round(17.5 * sizes[0][0]))
-        figure.supxlabel(notes, fontsize=7.5, color=FAINT, x=0.01, ha="left")
-        return {form: render(figure, form) for form in ("png", "svg")}
+        with own_style():
+            figure = Figure(figsize=(sizes[0][0], sizes[0][1] + 1), layout="constrained")
+            drawing(figure, False)
+            figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+            notes = textwrap.fill(f"{caption} {more}", round(17.5 * sizes[0][0]))
+            figure.supxlabel(notes, fontsize=7.5, color=FAINT, x=0.01, ha="left")
+            return {form: render(figure, form) for form in ("png", "svg")}
 
     return Picture(name, (_MIME[kind], figures[0]), (_MIME[kind], figures[1]), alt, caption, alone)
 
