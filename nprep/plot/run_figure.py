@@ -28,6 +28,11 @@ def figure_of(outputs: Outputs) -> tuple[FigureData, str]:
     if axis == "samples":
         curves = [with_draws(series_of(each), outputs.draws) for each in outputs.curves]
     notes = notes_of(settings, view)
+    title = f"{what} needed to find a good cell ({benchmark})"
+    if outputs.unfinished is not None:
+        counts = ", ".join(f"{name} {count}" for name, count in outputs.unfinished.items())
+        notes = textwrap.wrap(f"Unfinished, trials so far: {counts}.", 130) + notes
+        title = f"Unfinished: {title}"
     if outputs.draws is not None and axis == "samples":
         notes.append(draws_note(len(outputs.draws.numbers)))
     data = figure_data(
@@ -37,7 +42,7 @@ def figure_of(outputs: Outputs) -> tuple[FigureData, str]:
         x_axis=axis,
         best=outputs.best["test"] if settings.protocol.shows == "regret" else None,
     )
-    return data, f"{what} needed to find a good cell ({benchmark})"
+    return data, title
 
 
 def draws_note(count: int) -> str:

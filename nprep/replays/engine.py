@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ import numba
 import numpy as np
 
 from nprep import __version__
+from nprep._console import log
 from nprep._workers import LocalWorkers, Workers
+from nprep.errors import RunFolderError
 from nprep.plot.files import save_figure
 from nprep.plot.run_figure import figure_of
+from nprep.replays.preview import Preview
 from nprep.replays.progress import JsonLines, Progress
 from nprep.replays.workers import Work, load_view, run_blocks
 from nprep.results import trials
@@ -166,7 +170,7 @@ def run_replay(
     """
     prepared = prepare(settings, source)
     with opened(folder, prepared.content, resume):
-        _run_missing(prepared, blocks_of(settings), folder, jobs, workers, lines)
+        _run_missing(prepared, blocks_of(settings), folder, jobs, workers, lines, previews=True)
         return write_outputs(prepared, folder)
 
 
@@ -202,7 +206,7 @@ def run_shard(
     blocks = shard.select(blocks_of(settings))
     prepared = prepare(settings, source, shard)
     with opened(folder, prepared.content, resume):
-        _run_missing(prepared, blocks, folder, jobs, workers, lines)
+        _run_missing(prepared, blocks, folder, jobs, workers, lines, previews=False)
     return blocks
 
 
@@ -213,12 +217,15 @@ def _run_missing(
     jobs: int,
     workers: Workers | None,
     lines: JsonLines | None,
+    previews: bool,
 ) -> None:
     """Runs the blocks whose results are missing or damaged."""
     view, settings = prepared.view, prepared.settings
-    missing = list(prepared.trials(folder).lacking(blocks))
-    if not missing:
+    lacking = prepared.trials(folder).lacking(blocks)
+    if not lacking:
         return
+    missing = in_turns(lacking)
+    preview = Preview(folder, view, [block for block in blocks if block not in lacking])
     left = dict.fromkeys((block.method for block in missing), 0)
     for block in missing:
         left[block.method] += block.count
@@ -246,10 +253,29 @@ def _run_missing(
                     done.seconds,
                     functools.partial(_final_accuracies, prepared, folder, done.block),
                 )
+                if previews and progress.state.done < progress.state.total:
+                    preview.add(done.block)
     finally:
         if own is not None:
             own.close()
         progress.close()
+
+
+def in_turns(blocks: Iterable[Block]) -> list[Block]:
+    """Blocks in an order in which all methods are equally far at any time.
+
+    The time left is known once each method has run a block, and what is shown before the end
+    compares all of them.
+    """
+    by_method: dict[str, list[Block]] = {}
+    for block in blocks:
+        by_method.setdefault(block.method, []).append(block)
+    shares = [
+        (number / len(group), order, block)
+        for order, group in enumerate(by_method.values())
+        for number, block in enumerate(group)
+    ]
+    return [block for _, _, block in sorted(shares, key=lambda share: share[:2])]
 
 
 def _final_accuracies(prepared: Prepared, folder: Path, block: Block) -> list[float]:
@@ -303,6 +329,14 @@ def write_outputs(prepared: Prepared, folder: Path) -> Replay:
     _run_concurrently(prepared, folder)
     outputs = derive_outputs(folder, prepared.view)
     files = write_data(folder, outputs)
-    files += save_figure(folder, *figure_of(outputs))
+    try:
+        files += save_figure(folder, *figure_of(outputs))
+    except RunFolderError:
+        raise
+    except Exception as error:  # Whatever it is, the run has all its numbers.
+        log.warning(
+            f"the figure could not be drawn ({type(error).__name__}: {error}); all numbers are in "
+            f"{folder}, and python -m nprep.plot draws them"
+        )
     write_sums(folder, files)
     return Replay(folder, tuple(files), outputs.curves, outputs.summary)

@@ -6,7 +6,9 @@ On a terminal a table that is drawn anew, elsewhere a line now and then (see
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +34,7 @@ class MethodState:
         seconds: Work of one process behind those that are finished.
         accuracy: Sum of the final accuracies of ``known`` trials, in percent.
         known: Trials whose final accuracy is known.
+        rates: Seconds a trial, of each finished block.
     """
 
     total: int
@@ -39,6 +42,16 @@ class MethodState:
     seconds: float = 0.0
     accuracy: float = 0.0
     known: int = 0
+    rates: list[float] = dataclasses.field(default_factory=list)
+
+    @property
+    def seconds_per_trial(self) -> float | None:
+        """What a trial takes a process, by the median block; None before the first has finished.
+
+        A process's first block of a method also pays for what the others share, such as loading
+        kernels or building the plan of a predictor.
+        """
+        return statistics.median_low(self.rates) if self.rates else None
 
     @property
     def mean(self) -> float | None:
@@ -60,6 +73,8 @@ class State:
         self.total = sum(trials.values())
         self._jobs = jobs
         self._start = time.perf_counter()
+        # When it was made, and the seconds from then on.
+        self._estimate: tuple[float, float] | None = None
 
     @property
     def done(self) -> int:
@@ -71,25 +86,30 @@ class State:
         """Seconds since the start."""
         return time.perf_counter() - self._start
 
+    def add(self, method: str, trials: int, seconds: float) -> None:
+        """Counts a finished block of trials, which took one process so long."""
+        entry = self.methods[method]
+        entry.done += trials
+        entry.seconds += seconds
+        entry.rates.append(seconds / trials)
+        # One that has not finished a block yet is taken to cost as much as the dearest known.
+        known = [m.seconds_per_trial for m in self.methods.values() if m.rates]
+        dearest = max(rate for rate in known if rate is not None)
+        work = sum(
+            (m.total - m.done) * (dearest if m.seconds_per_trial is None else m.seconds_per_trial)
+            for m in self.methods.values()
+        )
+        self._estimate = (time.perf_counter(), work / self._jobs)
+
     def remaining(self) -> float | None:
         """Estimated seconds to the end; None before anything is known.
 
-        Methods cost very different times, so each has its own average; one that has not finished
-        a block yet is taken to cost as much as the dearest known.
+        Methods cost very different times, so each counts at its own pace.
         """
-        cost = {
-            name: method.seconds / method.done
-            for name, method in self.methods.items()
-            if method.done
-        }
-        if not cost:
+        if self._estimate is None:
             return None
-        dearest = max(cost.values())
-        work = sum(
-            (method.total - method.done) * cost.get(name, dearest)
-            for name, method in self.methods.items()
-        )
-        return work / self._jobs
+        at, seconds = self._estimate
+        return max(0.0, seconds - (time.perf_counter() - at))
 
     def text(self) -> str:
         """All of it in a line."""
@@ -205,8 +225,7 @@ class Progress:
                 nobody sees it.
         """
         entry = self.state.methods[method]
-        entry.done += trials
-        entry.seconds += seconds
+        self.state.add(method, trials, seconds)
         if accuracies is not None and (self._display is None or self._display.visible):
             known = accuracies()
             entry.accuracy += float(sum(known))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ from nprep.results.series import series_of
 from nprep.results.summary import best_of, summarize
 from nprep.results.trials import StoredTrials
 from nprep.runs.concurrent import ConcurrentTrials, read_concurrent
-from nprep.runs.folder import SETTINGS, read_settings, to_json, write_file
+from nprep.runs.folder import SETTINGS, Block, read_settings, to_json, write_file
 from nprep.runs.settings import ReplaySettings, is_timed, settings_from
 from nprep.table.view import View
+
+_PREVIEW_BOOTSTRAP = 100
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,17 @@ class Outputs:
     best: dict[str, float]
     summary: dict[str, Any]
     draws: Draws | None = None
+    # How many trials of each method these are, for a run that goes on.
+    unfinished: dict[str, int] | None = None
 
 
-def derive_outputs(folder: Path, view: View) -> Outputs:
-    """Reads a run folder whose trials are complete.
+def derive_outputs(folder: Path, view: View, finished: Sequence[Block] | None = None) -> Outputs:
+    """Reads a run folder whose trials are complete, or some of them.
 
     Args:
         folder: The folder; needs its ``settings.json`` and all trials, nothing else.
         view: What was searched, as the protocol shows it.
+        finished: The blocks to read, for a run that goes on; None: all, the run being over.
 
     Raises:
         RunFolderError: If trials are missing or damaged.
@@ -69,8 +75,17 @@ def derive_outputs(folder: Path, view: View) -> Outputs:
     stored = StoredTrials(folder, content["run"], horizons, view.validation.shape, view.budgets)
     curves, timelines = [], []
     ends = {}
+    unfinished: dict[str, int] | None = None
+    if finished is not None:
+        counts = {name: sum(b.count for b in finished if b.method == name) for name in methods}
+        unfinished = counts
+        methods = {name: method for name, method in methods.items() if counts[name]}
+        # Nobody quotes intervals of trials that go on.
+        settings = dataclasses.replace(
+            settings, workers=(), bootstrap=min(settings.bootstrap, _PREVIEW_BOOTSTRAP)
+        )
     for name, method in methods.items():
-        results = stored.results(name)
+        results = stored.results(name, finished)
         train_samples = int(method["train_samples"])
         curves.append(
             curves_of(name, train_samples, horizons[name], results, view, settings.protocol)
@@ -90,11 +105,23 @@ def derive_outputs(folder: Path, view: View) -> Outputs:
     header = {"run": content["run"], "source": content["source"]}
     summary = summarize(curves, settings, header, best, timed, timelines)
     summary["best_found"] = {"space": view.space.name, "found": best_found(ends, view)}
-    draws = read_draws(folder, summary, [series_of(each) for each in curves])
+    draws = None
+    if finished is None:
+        draws = read_draws(folder, summary, [series_of(each) for each in curves])
     if draws is not None:
         summary["draws"] = draws_json(draws)
+    if unfinished is not None:
+        summary = {"unfinished": {"trials": unfinished, "of": settings.trials}, **summary}
     return Outputs(
-        settings, view, tuple(curves), tuple(timed), tuple(timelines), best, summary, draws
+        settings,
+        view,
+        tuple(curves),
+        tuple(timed),
+        tuple(timelines),
+        best,
+        summary,
+        draws,
+        unfinished,
     )
 
 
@@ -109,6 +136,17 @@ def _concurrent(stored: StoredTrials, method: str, workers: int) -> ConcurrentTr
         raise RunFolderError(
             f"{error}: python -m nprep.replay with --resume runs those trials again."
         ) from error
+
+
+def write_preview(folder: Path, outputs: Outputs) -> None:
+    """Writes the curves and the summary of a run that goes on.
+
+    Raises:
+        RunFolderError: If one cannot be written.
+    """
+    rows = [row for curves in outputs.curves for row in curve_rows(curves)]
+    write_file(folder / CURVES, to_csv(rows))
+    write_file(folder / SUMMARY, to_json(outputs.summary))
 
 
 def write_data(folder: Path, outputs: Outputs) -> list[Path]:

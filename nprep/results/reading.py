@@ -213,7 +213,7 @@ def read_run(path: Path) -> Run:
     lone = path.is_file()
     folder = path.parent if lone else path
     curves = path if lone else folder / CURVES
-    if not lone and not curves.is_file():
+    if not lone and (not curves.is_file() or _goes_on(folder)):
         if (folder / "splits").is_dir():
             raise RunFolderError(
                 f"{folder} holds the quality of predictors, unfinished: continue it with python -m "
@@ -259,6 +259,15 @@ def read_run(path: Path) -> Run:
     if not lone and (folder / CLOCK).is_file():
         clock = read_series(folder / CLOCK, train_samples, "seconds")
     return Run(folder, content, summary, series, timed, clock)
+
+
+def _goes_on(folder: Path) -> bool:
+    """Whether a folder's outputs are those of a run that has not ended."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(summary, dict) and "unfinished" in summary
 
 
 def read_quality(folder: Path) -> Run:

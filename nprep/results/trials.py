@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,17 @@ class StoredTrials:
                 found[block] = error
         return found
 
-    def results(self, method: str) -> Results:
-        """All trials of a method.
+    def results(self, method: str, finished: Sequence[Block] | None = None) -> Results:
+        """All trials of a method, or those of some blocks, in order.
 
         Raises:
             RunFolderError: If a block of trials is missing or damaged.
         """
         try:
-            return Results.stack(
-                [self.read(block) for block in self.blocks(method)], self.budgets[-1]
-            )
+            blocks = [
+                block for block in self.blocks(method) if finished is None or block in finished
+            ]
+            return Results.stack([self.read(block) for block in blocks], self.budgets[-1])
         except ValueError as error:
             raise RunFolderError(
                 f"{error}: python -m nprep.replay with --resume runs those trials again."
