@@ -33,6 +33,7 @@ from nprep.runs.folder import (
     run_digest,
     write_sums,
 )
+from nprep.runs.protocols import WEN2020
 from nprep.runs.settings import (
     ReplaySettings,
     ViewSource,
@@ -75,6 +76,8 @@ def describe_run(
             "cells": len(view),
             "digest": view_digest(view),
             "provenance": view.provenance,
+            # As runs before there was a second space say it.
+            **({} if view.space.name == WEN2020.space else {"space": view.space.name}),
         },
     }
 

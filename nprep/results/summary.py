@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,14 @@ from nprep.results.comparisons import (
 from nprep.results.curves import KEY_SAMPLES, METRICS, Curves, curve_row
 from nprep.results.efficiency import TARGETS, compare, finite, is_sequential, needed
 from nprep.results.statistics import bootstrap_means, cost_to_reach, interval
-from nprep.runs.protocols import CONFIDENCE, PROTOCOLS, differences, in_words, label
+from nprep.runs.protocols import (
+    CONFIDENCE,
+    PROTOCOLS,
+    differences,
+    in_words,
+    label,
+    published_of,
+)
 from nprep.runs.settings import ReplaySettings
 from nprep.search.rules import ReplayProtocol
 from nprep.table.view import View
@@ -218,11 +225,13 @@ def protocol_json(protocol: ReplayProtocol) -> dict[str, Any]:
     }
 
 
-def published_json(all_curves: Sequence[Curves], protocol: ReplayProtocol) -> list[dict[str, Any]]:
+def published_json(
+    all_curves: Sequence[Curves], protocol: ReplayProtocol, view: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """What others report under a protocol, and what was found here, if it was run."""
     by_name = {curves.method: curves for curves in all_curves}
     content = []
-    for number in PROTOCOLS[protocol.name].published if protocol.name in PROTOCOLS else ():
+    for number in published_of(protocol, view):
         here = None
         curves = by_name.get(number.method)
         if curves is not None and number.samples <= curves.horizon:
@@ -284,7 +293,9 @@ def summarize(
         "speedups": comparisons(all_curves, "samples"),
         "wins": _wins_json(all_curves, settings),
         "profiles": _profiles_json(all_curves),
-        "published": published_json(all_curves, settings.protocol),
+        "published": published_json(
+            all_curves, settings.protocol, header.get("run", {}).get("view", {})
+        ),
     }
     if timed:
         content["needed_by_seconds"] = needed(timed, settings, "seconds")

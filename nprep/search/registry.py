@@ -30,6 +30,10 @@ _SEQUENTIAL: dict[str, Callable[[], Method]] = {
     "evolution-growing": lambda: RegularizedEvolution(
         "evolution-growing", population=30, tournament=10, replacement=True, founders=10
     ),
+    # Dong and Yang (2020): NATS-Bench, exps/NATS-algos/regularized_ea.py.
+    "evolution-nats": lambda: RegularizedEvolution(
+        "evolution-nats", population=10, tournament=3, replacement=True, initial="cells"
+    ),
     "local-search": LocalSearch,
     # local_search of naszilla, which takes cells with the same paths for the same cell: with
     # stop_at_minimum, and continuing from the best cell whose neighbours were not tried yet.

@@ -119,7 +119,7 @@ def test_changes_go_to_the_settings_or_to_the_rules() -> None:
     settings = ReplaySettings.of_protocol("bananas", samples=200, duplicates="free")
     assert (settings.samples, settings.train_samples) == (200, 86)
     assert settings.protocol == dataclasses.replace(PROTOCOLS["bananas"].rules, duplicates="free")
-    with pytest.raises(SettingsError, match=r"'wen' is unknown: use wen2020, .* or nasbench-"):
+    with pytest.raises(SettingsError, match=r"'wen' is unknown: use wen2020, .* or nb201-mean"):
         ReplaySettings.of_protocol("wen")
 
 

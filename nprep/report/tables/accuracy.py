@@ -8,7 +8,7 @@ from nprep.report.html import Table
 from nprep.report.words import DASH, between, number
 from nprep.results.curves import KEY_SAMPLES
 from nprep.results.reading import Run
-from nprep.runs.protocols import CONFIDENCE, PROTOCOLS
+from nprep.runs.protocols import CONFIDENCE, PROTOCOLS, published_of
 
 
 def accuracy_table(run: Run, metric: str) -> Table:
@@ -150,7 +150,7 @@ def published_table(run: Run) -> Table | None:
         return None
     series = {each.method: each for each in run.series}
     rows = []
-    for published in named.published:
+    for published in published_of(run.rules, run.run.get("view", {})):
         own = series.get(published.method)
         if own is None or published.samples > own.horizon:
             continue
