@@ -84,7 +84,7 @@ GCN: dict[str, dict[str, Any]] = {
     "4 layers": {"layers": 4},
 }
 TWO_STAGE: dict[str, dict[str, Any]] = {
-    "samples true": {"regressor_samples": "true"},
+    "samples observed": {"regressor_samples": "observed"},
     "samples all": {"regressor_samples": "all"},
     "samples classifier": {"regressor_samples": "classifier"},
 }

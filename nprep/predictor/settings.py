@@ -18,7 +18,7 @@ ACTIVATIONS = ("relu", "linear")
 INITIALISATIONS = ("glorot", "torch-linear", "he")
 LABELS = ("zscore", "sigmoid", "sigmoid-percent", "normal-scores")
 LOSSES = ("squared", "ranking")
-REGRESSOR_SAMPLES = ("classifier", "true", "all")
+REGRESSOR_SAMPLES = ("classifier", "observed", "all")
 
 
 def width_for(samples: int) -> int:
@@ -125,7 +125,7 @@ class GcnSettings(TrainingSettings):
         dropout_readout: Dropout rate of the mean over vertices.
         threshold: Validation accuracy above which a cell is accurate, for the classifier.
         regressor_samples: Which samples train the two-stage regressor: those that the "classifier"
-            accepts, those "true"ly above the threshold, or "all".
+            accepts, those whose "observed" run is above the threshold, or "all".
     """
 
     layers: int = 3
@@ -135,7 +135,7 @@ class GcnSettings(TrainingSettings):
     dropout_layers: float = 0.0
     dropout_readout: float = 0.0
     threshold: float = 0.91
-    regressor_samples: str = "true"
+    regressor_samples: str = "observed"
 
     def __post_init__(self) -> None:
         """Checks every value.

@@ -38,6 +38,8 @@ from nprep.table.view import View
 
 # A regressor needs samples; a classifier that accepts fewer than this is not listened to.
 FEWEST_ACCEPTED = 10
+# Of ``np-one-stage``: lifts what failed, about one training in a hundred, and little else.
+ONE_STAGE_FLOOR = 0.1
 # Cells that are classified at a time, best predicted first.
 _CLASSIFIED_AT_ONCE = 2048
 
@@ -156,6 +158,9 @@ class NeuralPredictor(Preset):
         two_stage: Whether a classifier comes before the regressor.
         predictor: Architecture and training of both.
         backend: What trains and asks them (see ``nprep.predictor.backends.base``).
+        label_floor: What the regressor learns from is lifted to this quantile of it; 0 lifts
+            nothing. One stage learns from failed trainings, too, and z-scores of a sample that
+            holds one, near 10 %, leave hardly any difference between all others.
     """
 
     name: str = "np"
@@ -164,6 +169,14 @@ class NeuralPredictor(Preset):
     two_stage: bool = True
     predictor: GcnSettings = field(default_factory=GcnSettings)
     backend: str = "auto"
+    label_floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuses a floor that is no quantile."""
+        if not 0 <= self.label_floor < 1:
+            raise SettingsError(
+                f"label_floor is {self.label_floor}: use at least 0 and less than 1."
+            )
 
     def settings(self) -> dict[str, object]:
         """The fields; the backend as it is found here."""
@@ -221,6 +234,7 @@ class PredictorTrial:
             view, self.evaluator, method.train_samples, protocol.sampling, sample_seed
         )
         self._settings = method.predictor.for_samples(len(self._known))
+        self._label_floor = method.label_floor
         self._chosen = np.ones(len(self._known), bool)
         self._accepts: Callable[[NDArray[np.int32]], NDArray[np.bool_]] | None = None
         self._classifier: GcnWeights | None = None
@@ -248,7 +262,8 @@ class PredictorTrial:
     def regressor_task(self) -> TrainingTask:
         """What the regressor learns."""
         cells = self._view.cells.take(self._known[self._chosen])
-        return TrainingTask(cells, self._labels[self._chosen], self._settings, self._seeds[1])
+        labels = lifted(self._labels[self._chosen], self._label_floor)
+        return TrainingTask(cells, labels, self._settings, self._seeds[1])
 
     def keep(self, scores: NDArray[np.float32], plan: SharingPlan) -> None:
         """Keeps the predictions of a run's first trial.
@@ -329,13 +344,24 @@ def train_sample(
     return positions[first], values[first]
 
 
+def lifted(labels: NDArray[np.float32], floor: float) -> NDArray[np.float32]:
+    """Labels, those below a quantile of them replaced by it.
+
+    Args:
+        labels: (N,) accuracies.
+        floor: The quantile, 0 to below 1; 0 replaces nothing.
+    """
+    raised: NDArray[np.float32] = np.maximum(labels, np.quantile(labels, floor).astype(np.float32))
+    return raised
+
+
 def regressor_samples(
     settings: GcnSettings, accurate: NDArray[np.bool_], accepted: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Which samples train the two-stage regressor."""
     if settings.regressor_samples == "all":
         return np.ones(len(accurate), bool)
-    chosen = accurate if settings.regressor_samples == "true" else accepted
+    chosen = accurate if settings.regressor_samples == "observed" else accepted
     return chosen if chosen.sum() >= FEWEST_ACCEPTED else np.ones(len(accurate), bool)
 
 

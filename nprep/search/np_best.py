@@ -33,7 +33,7 @@ from nprep.predictor.plan import SharingPlan, predict
 from nprep.predictor.settings import GcnSettings
 from nprep.search.evaluator import TableEvaluator
 from nprep.search.method import Preset
-from nprep.search.neural_predictor import best_new, plan_of, train_sample
+from nprep.search.neural_predictor import best_new, lifted, plan_of, train_sample
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
 from nprep.search.trace import Trace
 from nprep.spaces.nb101.graphs import cell_graphs
@@ -145,13 +145,13 @@ class BestPredictor(Preset):
     ) -> list[GcnWeights]:
         """Trains every network on all cells so far, from its weights if it has any."""
         graphs = cell_graphs(view.cells.take(known), self.predictor.normalisation)
-        lifted = np.maximum(labels, np.quantile(labels, self.floor).astype(np.float32))
+        raised = lifted(labels, self.floor)
         if not networks:
             settings = self.predictor.for_samples(len(known))
-            return [train(graphs, lifted, settings, seed) for seed in seeds]
+            return [train(graphs, raised, settings, seed) for seed in seeds]
         settings = replace(networks[0].settings, epochs=self.warm_epochs)
         return [
-            fit(graphs, lifted, settings, network.parameters, seed_state(seed))
+            fit(graphs, raised, settings, network.parameters, seed_state(seed))
             for network, seed in zip(networks, seeds, strict=True)
         ]
 
