@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from nprep import _console
 from nprep.kernels.numeric.lookup import KeyIndex
-from nprep.spaces.nb101.cells import CellBatch
+from nprep.spaces.nb101.cells import CellBatch, cell_keys
 from nprep.spaces.nb101.facts import BUDGETS
 from nprep.table._progress import ByteProgress
 from nprep.table.sources._runs import STAGES, VALUES, load_space
@@ -77,14 +78,10 @@ def open_store(path: str | os.PathLike[str]) -> Store:
             head = file.read(len(_HDF5))
     if head == _HDF5 or not where.is_file():
         table = Table.open(where)
-        values = {key: metric.values for key, metric in table.metrics.items()}
-        return Store(
-            table.cells,
-            table.module_hash,
-            table.trainable_parameters,
-            table.index,
-            values,
-            _count_runs(values, len(table)),
+        # Read whole, not mapped: a file that is overwritten in place later would end the process.
+        values = {key: np.array(metric.values) for key, metric in table.metrics.items()}
+        return _store_of(
+            table.cells, table.module_hash, table.trainable_parameters, table.index, values
         )
     space = load_space()
     with (
@@ -105,11 +102,32 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         for s, stage in enumerate(STAGES)
         for v, value in enumerate(VALUES)
     }
+    return _store_of(
+        space.cells, space.module_hash, space.trainable_parameters, space.index, values
+    )
+
+
+def _store_of(
+    cells: CellBatch,
+    module_hash: NDArray[np.uint8],
+    trainable_parameters: NDArray[np.int32],
+    index: KeyIndex,
+    values: dict[tuple[str, str], NDArray[np.float32]],
+) -> Store:
+    """The cells that have a run; the official API, too, lists what a file holds and no more."""
+    counts = _count_runs(values, len(cells))
+    held = np.flatnonzero(counts.any(axis=1)).astype(np.int32)
+    if 0 < len(held) < len(cells):
+        cells = cells.take(held)
+        index = KeyIndex.build(cell_keys(cells))
+        values = {key: array[held] for key, array in values.items()}
+        module_hash, trainable_parameters = module_hash[held], trainable_parameters[held]
+        counts = counts[held]
     return Store(
-        space.cells,
-        space.module_hash,
-        space.trainable_parameters,
-        space.index,
+        copy.deepcopy(cells),
+        np.array(module_hash),
+        np.array(trainable_parameters),
+        copy.deepcopy(index),
         values,
-        _count_runs(values, len(space)),
+        counts,
     )

@@ -274,6 +274,9 @@ class NASBench:
             raise OutOfDomainError(
                 f"too many edges, got {edges} (max edges = {self.config['max_edges']})"
             )
+        for op in ops:
+            if not isinstance(op, str):
+                raise OutOfDomainError(f"operations must be strings, not {op!r}")
         if ops[0] != "input":
             raise OutOfDomainError("first operation should be 'input'")
         if ops[-1] != "output":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -315,6 +316,9 @@ def test_changes_of_what_was_given_are_not_seen() -> None:
         ([[0, 0.5], [0, 0]], [INPUT, OUTPUT], "0 and 1"),
         ([[0, -1], [0, 0]], [INPUT, OUTPUT], "0 and 1"),
         ([[0, float("nan")], [0, 0]], [INPUT, OUTPUT], "0 and 1"),
+        ([[float("nan"), 1], [0, 0]], [INPUT, OUTPUT], "0 and 1, not nan"),
+        ([["0", "1"], ["0", "0"]], [INPUT, OUTPUT], "0 and 1, not '0'"),
+        ([[None, 1], [0, 0]], [INPUT, OUTPUT], "0 and 1, not None"),
     ],
 )
 def test_specs_that_are_no_graphs(matrix: Any, ops: list[str], message: str) -> None:
@@ -489,7 +493,37 @@ def test_missing_runs(tmp_path: Path) -> None:
             with pytest.raises(kind, match=r"table\.h5"):
                 query()
     assert nasbench.get_budget_counters() == before
-    assert nasbench.get_metrics_from_spec(spec_of(4))[1] == {}
+    # As in the original, what the file lacks is not listed.
+    hashes = list(nasbench.hash_iterator())
+    assert len(hashes) == len(SPACE) - 1
+    assert all(108 in nasbench.get_metrics_from_hash(each)[1] for each in hashes)
+    with pytest.raises(KeyError, match="does not hold the cell"):
+        nasbench.get_metrics_from_spec(spec_of(4))
+
+
+def test_a_file_of_some_cells_lists_those(
+    tmp_path: Path, values: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_store, "load_space", lambda: SPACE)
+    some = values.copy()
+    some[10:] = np.nan
+    file = tmp_path / "part.tfrecord"
+    writer.write(file, records(SPACE, values)[: 10 * 12])
+    nasbench = api.NASBench(file)
+    hashes = [*nasbench.hash_iterator()]
+    assert 0 < len(hashes) < len(SPACE)
+    for name in hashes:
+        assert set(nasbench.get_metrics_from_hash(name)[1]) == nasbench.valid_epochs
+
+
+def test_a_table_that_is_cut_short_later_is_still_read(tmp_path: Path, values: np.ndarray) -> None:
+    path = tmp_path / "table.h5"
+    write_table(path, to_content("nasbench", Runs(values, {}), SPACE))
+    nasbench = api.NASBench(path, seed=0)
+    expected = api.NASBench(path, seed=0).query(spec_of(0))["test_accuracy"]
+    # In place, as rsync --inplace does; a mapped file would end the process with a bus error.
+    os.truncate(path, 100)
+    assert nasbench.query(spec_of(0))["test_accuracy"] == expected
 
 
 def test_files_that_are_no_data_sets(tmp_path: Path) -> None:
@@ -503,6 +537,12 @@ def test_files_that_are_no_data_sets(tmp_path: Path) -> None:
 def test_evaluate_says_where_training_is(nasbench: api.NASBench) -> None:
     with pytest.raises(NotImplementedError, match=r"query .* nprep.imagenet"):
         nasbench.evaluate(spec_of(0), "model")
+
+
+def test_operations_as_bytes_are_told(nasbench: api.NASBench) -> None:
+    spec = api.ModelSpec([[0, 1], [0, 0]], [b"input", b"output"])  # type: ignore[list-item]
+    with pytest.raises(api.OutOfDomainError, match="must be strings, not b'input'"):
+        nasbench.query(spec)
 
 
 # Graph functions.

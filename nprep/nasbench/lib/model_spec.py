@@ -62,6 +62,8 @@ class ModelSpec:
                     if target <= source:
                         raise ValueError("matrix must be upper triangular")
                     mask |= 1 << target
+                elif not isinstance(value, int | float) or value != value:
+                    raise ValueError(f"matrix must hold 0 and 1, not {value!r}")
                 elif value != 0:
                     if target <= source:
                         raise ValueError("matrix must be upper triangular")
