@@ -197,6 +197,11 @@ def _show(replay: Replay, quiet: bool) -> None:
         view = replay.summary["run"]["view"]
         print(f"view {view['name']}: {view['description']}")
         print(f"wrote {', '.join(str(path) for path in replay.files)}")
+        if not any(counts.get("measured") for counts in view["provenance"].values()):
+            print(
+                "nothing here is measured: nprep run --table nb201-cifar10 fetches measured values "
+                "once (2 MB); nprep table list shows more"
+            )
 
 
 def _merge(argv: Sequence[str], prog: str) -> int:

@@ -117,6 +117,17 @@ def test_a_real_table_is_replayed(
     assert stored["source"] == {"table": str(table), "view": view}
     assert stored["run"]["view"]["cells"] == {"completed": 120, "measured": 40}[view]
     assert ("Modelled" in (folder / "figure.svg").read_text()) == (view == "completed")
+    assert "nothing here is measured" not in captured.out
+
+
+def test_the_last_line_says_how_to_have_measured_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The made-up view has modelled values alone.
+    arguments = [*QUICK[:-1], "--out", str(tmp_path / "out")]
+    assert run(lambda argv: cli.main(argv, source), arguments) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("nothing here is measured: nprep run --table nb201-cifar10 fetches")
 
 
 @pytest.mark.parametrize(
