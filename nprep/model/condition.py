@@ -104,8 +104,15 @@ def condition_published(
         validation[row, place] += BEST_SMALL_TOTAL - sums[row]
     # Last, for it depends on the sums of all others.
     row = int(np.argmax(total))
-    others = np.sort(np.delete(validation.sum(axis=1), row))[::-1]
+    sums = validation.sum(axis=1)
+    sums[row] = 0
+    order = np.lexsort((measured, -sums))
     wanted = Known.nothing(1)
-    wanted.best[0], wanted.total[0] = BEST_TEST_RUN, int(others[ABOVE_BEST_TEST])
+    wanted.best[0], wanted.total[0] = BEST_TEST_RUN, int(sums[order[ABOVE_BEST_TEST]])
+    # Of those with just this sum some are to have a higher one.
+    tied = [one for one in order[:ABOVE_BEST_TEST] if sums[one] == wanted.total[0]]
+    for one in tied:
+        if not measured[one]:
+            validation[one, validation[one].argmin()] += 1
     chosen = np.array([row])
     validation[chosen], test[chosen] = redraw(chosen, wanted, last + 1)

@@ -14,6 +14,7 @@ import numpy as np
 
 from nprep import __version__, _files
 from nprep.errors import SettingsError
+from nprep.model.surrogate import file_digest, shipped_weights
 from nprep.runs.settings import TableSource, ViewSource, view_digest
 from nprep.table.view import View
 
@@ -68,7 +69,9 @@ class DrawnSource:
     def load_with(self, draw: Callable[[Path, int], View]) -> View:
         """The view, drawn by ``draw(path, number)`` unless it is in the cache folder."""
         view = self.table.load()
-        key = hashlib.sha256(f"{__version__} {view_digest(view)} {self.number}".encode())
+        # Another model draws otherwise from the same table.
+        model = file_digest(shipped_weights("completion.npz"))
+        key = hashlib.sha256(f"{__version__} {model} {view_digest(view)} {self.number}".encode())
         path = _files.cache_folder() / f"draw-{key.hexdigest()[:24]}.npz"
         drawn = _read(path, view)
         if drawn is None:

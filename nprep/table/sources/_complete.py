@@ -109,7 +109,7 @@ def draw_validation(
             rows: NDArray[np.int64], facts: Known, attempt: int
         ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
             # Other words for each attempt, from the cell's seed.
-            other = seeds[rows] + np.uint64(attempt) * np.uint64(0x9E3779B97F4A7C15)
+            other = seeds[rows] + np.uint64(attempt * 0x9E3779B97F4A7C15 % 2**64)
             return model.draw(expectation.take(rows), total[rows], facts, other, parameters)
 
         condition_published(validation, test, total, trainable_parameters, known, redraw)
