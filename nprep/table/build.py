@@ -10,7 +10,8 @@ from types import ModuleType
 from nprep import _files
 from nprep._console import Parser, log
 from nprep.errors import TableError
-from nprep.table.sources import source_named
+from nprep.table.sources import SOURCES, source_named
+from nprep.table.sources.kind import check_kind
 
 
 def build_table(source: ModuleType, arguments: argparse.Namespace) -> Path:
@@ -46,6 +47,9 @@ def build_table(source: ModuleType, arguments: argparse.Namespace) -> Path:
     given = getattr(arguments, "input", None)
     if given is not None and output.exists() and given.exists() and output.samefile(given):
         raise TableError(f"{output} is the input itself: name another file to write.")
+    name = next((known for known, (where, _) in SOURCES.items() if where == source.__name__), None)
+    if name is not None and given is not None and given.exists():
+        check_kind(given, name)
     content = source.build(arguments, log.info)
     log.info(f"writing {output}")
     with alone:

@@ -12,6 +12,7 @@ from types import ModuleType
 from nprep import _console
 from nprep.table.build import build_table
 from nprep.table.sources import SOURCES, source_named, source_names
+from nprep.table.sources.kind import source_of
 
 # Name to module and one line of help. A module has ``add_arguments(parser)`` and
 # ``command(arguments) -> int``, which returns the exit status; it is imported when it is used.
@@ -34,18 +35,33 @@ def _sources_help() -> str:
 
 
 def _chosen_source(arguments: Sequence[str]) -> str | None:
-    """The source named in the arguments of ``build``, valid or not."""
+    """The source named in the arguments of ``build``, valid or not; else that of the input.
+
+    Raises:
+        TableError: If the input is of no kind that can be told.
+    """
     finder = _console.Parser(add_help=False)
     finder.add_argument("--source", nargs="?")
-    return finder.parse_known_args(arguments)[0].source
+    named: str | None = finder.parse_known_args(arguments)[0].source
+    if named is not None or {"-h", "--help"} & {*arguments}:
+        return named
+    inputs = (Path(text) for text in arguments if not text.startswith("-"))
+    found = next((path for path in inputs if path.exists()), None)
+    return None if found is None else source_of(found)
 
 
 def _add_build(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> ModuleType | None:
     """Gives ``build`` the arguments of the source that is chosen; returns its module."""
     names = source_names()
-    parser.add_argument("--source", required=True, choices=sorted(names), help="kind of input")
-    parser.add_argument("--quiet", action="store_true", help="print nothing")
     name = _chosen_source(arguments)
+    parser.add_argument(
+        "--source",
+        required=name is None,
+        default=name,
+        choices=sorted(names),
+        help="kind of input, found out from a file if left out",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing")
     if name not in names:
         return None
     module = source_named(name)

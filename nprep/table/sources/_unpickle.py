@@ -131,8 +131,13 @@ def load_inert(
     """
     try:
         return _Unpickler(file, admitted, path).load()
-    except (TableError, MemoryError):
+    except TableError:
         raise
+    except MemoryError as error:
+        raise TableError(
+            f"{path}: the pickle asks for more memory than there is; it is damaged, or too large "
+            "for this machine."
+        ) from error
     except (EOFError, zlib.error) as error:
         raise TableError(f"{path}: the file is cut off or damaged ({error}).") from error
     # A damaged pickle makes the unpickler fail in whatever way its opcodes happen to.

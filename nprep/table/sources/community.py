@@ -174,7 +174,11 @@ def read_neural_predictor_hdf5(path: Path, space: Space) -> Runs:
             content = {name: file[name][()] for name in HDF5_NAMES}
     except OSError as error:
         because = fault_of_surroundings(error)
-        what = f"it cannot be read ({because})" if because else f"it is no HDF5 file ({error})"
+        what = (
+            f"it cannot be read ({because})"
+            if because
+            else f"it is no readable HDF5 file ({error})"
+        )
         raise TableError(f"{path}: {what}.") from error
     count = len(content["hash"])
     shapes = {
