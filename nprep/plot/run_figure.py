@@ -11,6 +11,7 @@ from nprep.results.curves import Curves
 from nprep.results.draws import with_draws
 from nprep.results.outputs import Outputs
 from nprep.results.series import Series, series_of
+from nprep.results.text import dips_in_words
 from nprep.runs.protocols import in_words, label
 from nprep.runs.settings import ReplaySettings
 from nprep.table.view import View
@@ -33,6 +34,7 @@ def figure_of(outputs: Outputs) -> tuple[FigureData, str]:
         counts = ", ".join(f"{name} {count}" for name, count in outputs.unfinished.items())
         notes = textwrap.wrap(f"Unfinished, trials so far: {counts}.", 130) + notes
         title = f"Unfinished: {title}"
+    notes += textwrap.wrap(dips_in_words(outputs.summary), 130)
     if outputs.draws is not None and axis == "samples":
         notes.append(draws_note(len(outputs.draws.numbers)))
     data = figure_data(

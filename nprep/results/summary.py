@@ -38,6 +38,10 @@ from nprep.table.view import View
 THRESHOLDS = np.round(np.arange(93.0, 94.3001, 0.05), 2)
 WIDTHS = (0.02, 0.05, 0.1)
 
+# A cell whose mean test accuracy is below this has a failed run; figures begin after 10 samples.
+FAILED_PERCENT = 80.0
+_FIRST_DRAWN = 10
+
 # Numbers K of candidates that a predictor's accuracy is given at; the paper's sum N + K = 219 at
 # N = 172 is K = 47.
 KEY_TOP_K = (1, 3, 10, 30, 47, 100, 300, 1000)
@@ -90,6 +94,9 @@ def _method_json(curves: Curves, timed: Curves | None, settings: ReplaySettings)
         "final_test_mean_interval_95": statistics["test_mean_interval_95"],
         "curve": rows,
     }
+    content["trials_with_failed_best"] = int(
+        (curves.test[:, _FIRST_DRAWN - 1 :] < FAILED_PERCENT).any(axis=1).sum()
+    )
     if curves.train_samples:
         means = {metric: curves.metric(metric).mean(axis=0) for metric in METRICS}
         content["by_top_k"] = [

@@ -33,6 +33,8 @@ def to_text(summary: dict[str, Any]) -> str:
     if not by_seconds:
         lines += _wins(summary)
     lines += ["", *_ends(summary["methods"])]
+    if dips_in_words(summary):
+        lines += ["", *textwrap.wrap(dips_in_words(summary), _WIDTH)]
     lines += _draws(summary.get("draws"))
     lines += _published(summary["published"])
     if "clock" in summary:
@@ -147,6 +149,23 @@ def _ends(methods: dict[str, Any]) -> list[str]:
         trials = "" if needed is None else f"   {needed:,}"
         lines.append(name.ljust(width - 7) + "".join(cells) + trials)
     return lines
+
+
+def dips_in_words(summary: dict[str, Any]) -> str:
+    """Why mean curves dip, where they do; empty where they do not."""
+    known = {
+        name: method.get("trials_with_failed_best", 0)
+        for name, method in summary["methods"].items()
+        if name != "oracle"
+    }
+    trials = summary.get("run", {}).get("trials")
+    counts = [f"{name} in {n} of {trials} trials" for name, n in known.items() if n]
+    if not counts:
+        return ""
+    return (
+        "A mean dips where the best cell of a trial by validation has a failed run (mean test "
+        f"below 80 %): {', '.join(counts)}. Medians (--band quartiles) do not."
+    )
 
 
 def _draws(draws: dict[str, Any] | None) -> list[str]:

@@ -30,7 +30,7 @@ from nprep.results.statistics import (
     speedups_at_targets,
 )
 from nprep.results.summary import summarize
-from nprep.results.text import to_text
+from nprep.results.text import dips_in_words, to_text
 from nprep.runs.settings import ReplaySettings
 
 scores = st.lists(st.integers(0, 6), min_size=1, max_size=12)
@@ -232,6 +232,21 @@ def test_first_reach_counts_both_sides() -> None:
     costs = [first(list(a), b[99]) for a, b in zip(*resamples, strict=True)]
     assert ours["interval_95"] == [e if e < INF else None for e in interval(np.array(costs))]
     assert needed([predictor], settings) is None
+
+
+def test_dips_of_means_are_explained() -> None:
+    settings = ReplaySettings(methods=("random",), bootstrap=20)
+    test = np.full((4, 50), 93.0)
+    test[2, 20:30] = 66.0
+    # Before figures begin it is nothing to explain.
+    test[1, :5] = 66.0
+    curves = [curves_with("random", test), curves_with("evolution", np.full((4, 50), 93.0))]
+    summary = summarize(curves, settings, {"run": {"trials": 4}})
+    assert summary["methods"]["random"]["trials_with_failed_best"] == 1
+    assert "random in 1 of 4 trials. Medians" in dips_in_words(summary)
+    assert "random in 1 of 4 trials" in to_text(summary).replace("\n", " ")
+    assert "evolution" not in dips_in_words(summary)
+    assert dips_in_words(summarize(curves[1:], settings, {"run": {"trials": 4}})) == ""
 
 
 def test_summary_of_trials() -> None:

@@ -11,6 +11,7 @@ from nprep.report.html import Picture
 from nprep.report.pictures.base import about_runs, picture
 from nprep.results.comparable import labels_of
 from nprep.results.reading import Run
+from nprep.results.text import dips_in_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,6 +45,9 @@ def curves_picture(
             if metric == "validation"
             else "."
         )
+    if metric == "test" and band != "quartiles":
+        dips = dict.fromkeys(dips_in_words(run.summary) for run in runs if run.summary)
+        caption = " ".join([caption, *(each for each in dips if each)])
     more = about_runs(runs, x_axis == "seconds")
 
     def drawing(figure: Figure, narrow: bool) -> None:
