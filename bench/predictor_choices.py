@@ -35,7 +35,7 @@ from nprep.predictor.gcn import train
 from nprep.predictor.mlp import predict_perceptron, train_perceptron
 from nprep.predictor.plan import SharingPlan, predict
 from nprep.predictor.settings import FAITHFUL, GcnSettings, MlpSettings, TrainingSettings
-from nprep.search.neural_predictor import best_new
+from nprep.search.predicting import best_new
 from nprep.spaces.nb101.cells import encode_flat
 from nprep.table.table import Table
 from nprep.table.view import View

@@ -13,7 +13,7 @@ from nprep.kernels.jit import Integer, kernel
 from nprep.kernels.nb101.cells import MAX_VERTICES, NUM_OPERATIONS, NUM_PAIRS, keep_mask
 from nprep.kernels.nb101.sample import mutate_rates, random_spec
 from nprep.kernels.numeric.rng import bounded, shuffle
-from nprep.kernels.search.evolution import MAX_REDRAWS, Rules, Space, embed, locate
+from nprep.kernels.search.evolution import MAX_REDRAWS, Rules, ViewArrays, embed, locate
 from nprep.kernels.search.noise import draw_repeat
 
 _INTERIOR = MAX_VERTICES - 2
@@ -24,7 +24,7 @@ NEIGHBOURS = _INTERIOR * (NUM_OPERATIONS - 1) + NUM_PAIRS
 @kernel
 def draw_new(
     state: NDArray[np.uint64],
-    space: Space,
+    space: ViewArrays,
     from_specs: bool,
     taken: NDArray[np.bool_],
     operations: NDArray[np.uint8],
@@ -72,7 +72,7 @@ def draw_new(
 @kernel
 def draw_many_new(
     state: NDArray[np.uint64],
-    space: Space,
+    space: ViewArrays,
     from_specs: bool,
     taken: NDArray[np.bool_],
     bits: NDArray[np.uint32],
@@ -105,7 +105,7 @@ def draw_many_new(
 @kernel
 def children_of(
     state: NDArray[np.uint64],
-    space: Space,
+    space: ViewArrays,
     parent_bits: NDArray[np.uint32],
     parent_operations: NDArray[np.uint8],
     tries: Integer,
@@ -204,7 +204,7 @@ def neighbour(
 @kernel
 def climb(
     state: NDArray[np.uint64],
-    space: Space,
+    space: ViewArrays,
     rules: Rules,
     initial: Integer,
     whole: bool,
@@ -286,7 +286,7 @@ def climb(
 
 @kernel
 def _train(
-    space: Space,
+    space: ViewArrays,
     rules: Rules,
     position: Integer,
     count: Integer,

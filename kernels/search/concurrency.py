@@ -14,7 +14,7 @@ from nprep.kernels.nb101.cells import MAX_VERTICES
 from nprep.kernels.search.evolution import (
     Evolution,
     Rules,
-    Space,
+    ViewArrays,
     breed,
     first_individual,
     tournament,
@@ -137,7 +137,7 @@ def schedule(
 @kernel
 def evolve_concurrently(
     state: NDArray[np.uint64],
-    space: Space,
+    space: ViewArrays,
     rules: Rules,
     settings: Evolution,
     workers: Integer,

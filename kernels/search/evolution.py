@@ -37,7 +37,7 @@ _INVALID = -1
 _OUTSIDE = -2
 
 
-class Space(NamedTuple):
+class ViewArrays(NamedTuple):
     """A view of M cells as the kernels take it.
 
     Attributes:
@@ -110,7 +110,7 @@ class Evolution(NamedTuple):
 
 
 @kernel
-def locate(space: Space, bits: Integer, operations: NDArray[np.uint8]) -> int:
+def locate(space: ViewArrays, bits: Integer, operations: NDArray[np.uint8]) -> int:
     """The position of a 7-vertex spec in the view; -1 if it is invalid, -2 if it is outside."""
     validity, key = spec_key(bits, operations, MAX_VERTICES)
     if validity != VALID:
@@ -158,7 +158,7 @@ def embed(
 
 @kernel
 def draw_spec(
-    state: NDArray[np.uint64], space: Space, operations: NDArray[np.uint8]
+    state: NDArray[np.uint64], space: ViewArrays, operations: NDArray[np.uint8]
 ) -> tuple[Integer, Integer]:
     """A spec of the official sampler that is a cell of the view.
 
@@ -179,7 +179,7 @@ def draw_spec(
 
 @kernel
 def draw_any_spec(
-    state: NDArray[np.uint64], space: Space, operations: NDArray[np.uint8]
+    state: NDArray[np.uint64], space: ViewArrays, operations: NDArray[np.uint8]
 ) -> tuple[Integer, Integer]:
     """A uniformly random matrix and labeling, a cell of the view or none at all.
 
@@ -204,7 +204,7 @@ def draw_any_spec(
 
 @kernel
 def draw_positions(
-    state: NDArray[np.uint64], space: Space, from_specs: bool, positions: NDArray[np.int32]
+    state: NDArray[np.uint64], space: ViewArrays, from_specs: bool, positions: NDArray[np.int32]
 ) -> None:
     """Draws cells independently, uniformly over the view or by the sampler of specs.
 
@@ -225,7 +225,7 @@ def draw_positions(
 @kernel
 def random_search(
     state: NDArray[np.uint64],
-    space: Space,
+    space: ViewArrays,
     rules: Rules,
     from_specs: bool,
     positions: NDArray[np.int32],
@@ -297,7 +297,7 @@ def tournament(
 @kernel
 def breed(
     state: NDArray[np.uint64],
-    space: Space,
+    space: ViewArrays,
     settings: Evolution,
     bits: Integer,
     operations: NDArray[np.uint8],
@@ -336,7 +336,7 @@ def breed(
 @kernel
 def first_individual(
     state: NDArray[np.uint64],
-    space: Space,
+    space: ViewArrays,
     rules: Rules,
     settings: Evolution,
     child: NDArray[np.uint8],
@@ -360,7 +360,7 @@ def first_individual(
 @kernel
 def evolve(
     state: NDArray[np.uint64],
-    space: Space,
+    space: ViewArrays,
     rules: Rules,
     settings: Evolution,
     positions: NDArray[np.int32],

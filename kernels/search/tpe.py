@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nprep.kernels.jit import Integer, kernel
 from nprep.kernels.nb101.cells import INPUT, MAX_VERTICES, NUM_OPERATIONS, NUM_PAIRS, OUTPUT
 from nprep.kernels.numeric.rng import bounded, random_double
-from nprep.kernels.search.evolution import Space, locate
+from nprep.kernels.search.evolution import ViewArrays, locate
 
 # A sample near good specs of the measured view is a cell of it about once in three.
 MAX_REDRAWS = 100
@@ -73,7 +73,7 @@ def density(
 @kernel
 def propose(
     state: NDArray[np.uint64],
-    space: Space,
+    space: ViewArrays,
     good: NDArray[np.uint8],
     good_widths: NDArray[np.float64],
     bad: NDArray[np.uint8],

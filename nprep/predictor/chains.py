@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,6 +62,25 @@ def chain_means(
         for row in range(chain * length, (chain + 1) * length):
             for j in range(width):
                 means[chain, j] += scale * states[row, j]
+
+
+@dataclass(frozen=True)
+class ChainPlan:
+    """Chains of equal length, ready to be predicted by any number of predictors.
+
+    Attributes:
+        types: (N, B) uint8; the node types along each chain.
+    """
+
+    types: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        """The number of chains N."""
+        return len(self.types)
+
+    def predict(self, weights: GcnWeights, threads: int = 1) -> NDArray[np.float32]:
+        """(N,) float32 predictions; see :func:`predict_chains`."""
+        return predict_chains(weights, self.types, threads)
 
 
 def predict_chains(

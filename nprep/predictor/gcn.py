@@ -14,9 +14,7 @@ from nprep.kernels.numeric.initialisation import fill_uniform
 from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.labels import LabelScale, loss_kind
 from nprep.predictor.settings import GcnSettings
-from nprep.spaces.graphs import GraphBatch
-from nprep.spaces.nb101.cells import CellBatch
-from nprep.spaces.nb101.graphs import cell_graphs
+from nprep.spaces.graphs import GraphBatch, HasGraphs
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def uniform_bound(initialisation: str, fan_in: int, fan_out: int) -> float:
 
 
 def train(
-    cells: CellBatch | GraphBatch,
+    cells: HasGraphs,
     labels: NDArray[np.floating] | NDArray[np.bool_],
     settings: GcnSettings,
     seed: np.random.SeedSequence,
@@ -149,7 +147,8 @@ def train(
     """Trains one predictor.
 
     Args:
-        cells: The N training cells, or their graphs (built with ``settings.normalisation``).
+        cells: The N training architectures, or their graphs (built with
+            ``settings.normalisation``).
         labels: (N,) accuracies in [0, 1] train a regressor, booleans a classifier.
         settings: Architecture and training; a width of None is settled by N.
         seed: Seeds initial weights, orders and dropout; the same seed gives the same bits.
@@ -160,9 +159,7 @@ def train(
     Raises:
         SettingsError: If there are no samples, or as many labels as there are cells are not given.
     """
-    graphs = cells
-    if isinstance(graphs, CellBatch):
-        graphs = cell_graphs(graphs, settings.normalisation)
+    graphs = cells.graphs(settings.normalisation)
     if len(graphs) == 0 or len(graphs) != len(labels):
         raise SettingsError(
             f"{len(graphs)} training cells come with {len(labels)} labels; give one label a cell"

@@ -20,7 +20,6 @@ from nprep.kernels.threads import run_slices
 from nprep.predictor.gcn import initialise_dense
 from nprep.predictor.labels import LabelScale, loss_kind
 from nprep.predictor.settings import MlpSettings
-from nprep.spaces.nb101.cells import CellBatch, encode_flat
 
 _CHUNK = 1024
 
@@ -56,7 +55,7 @@ class MlpWeights:
 
 
 def train_perceptron(
-    cells: CellBatch | NDArray[np.float32],
+    features: NDArray[np.float32],
     labels: NDArray[np.floating] | NDArray[np.bool_],
     settings: MlpSettings,
     seed: np.random.SeedSequence,
@@ -64,7 +63,7 @@ def train_perceptron(
     """Trains one perceptron.
 
     Args:
-        cells: The N training cells, or their (N, F) encodings.
+        features: (N, F) encodings of the training architectures.
         labels: (N,) accuracies in [0, 1] train a regressor, booleans a classifier.
         settings: Architecture and training.
         seed: Seeds initial weights, orders and dropout; the same seed gives the same bits.
@@ -75,7 +74,6 @@ def train_perceptron(
     Raises:
         SettingsError: If there are no samples, or not one label for each.
     """
-    features = encode_flat(cells) if isinstance(cells, CellBatch) else cells
     if len(features) == 0 or len(features) != len(labels):
         raise SettingsError(
             f"{len(features)} training cells come with {len(labels)} labels; give one label a cell"
@@ -110,19 +108,18 @@ def train_perceptron(
 
 
 def predict_perceptron(
-    weights: MlpWeights, cells: CellBatch | NDArray[np.float32], threads: int = 1
+    weights: MlpWeights, features: NDArray[np.float32], threads: int = 1
 ) -> NDArray[np.float32]:
-    """Predictions for cells.
+    """Predictions for architectures.
 
     Args:
         weights: The perceptron.
-        cells: M cells, or their (M, F) encodings.
+        features: (M, F) encodings.
         threads: How many threads share the work; the result does not depend on it.
 
     Returns:
         (M,) float32: accuracies, or probabilities of a classifier, or scores without a unit.
     """
-    features = encode_flat(cells) if isinstance(cells, CellBatch) else cells
     layers = weights.layers()
     out = np.empty(len(features), np.float32)
     rectify = weights.settings.activation == "relu"

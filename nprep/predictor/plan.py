@@ -24,9 +24,7 @@ from nprep.kernels.numeric.gemm import gemm
 from nprep.kernels.numeric.gemm_bfloat16 import gemm_bfloat16, pair_columns, pair_rows
 from nprep.kernels.threads import run_slices
 from nprep.predictor.gcn import GcnWeights
-from nprep.spaces.graphs import GraphBatch
-from nprep.spaces.nb101.cells import CellBatch
-from nprep.spaces.nb101.graphs import cell_graphs
+from nprep.spaces.graphs import GraphBatch, HasGraphs
 
 CHUNK_CELLS = 1024
 # Cells of a segment, where there are enough: threads and the memory of product tables divide by
@@ -165,7 +163,7 @@ class SharingPlan:
     @classmethod
     def build(
         cls,
-        cells: CellBatch | GraphBatch,
+        cells: HasGraphs,
         normalisation: str = "row",
         layers: int = 3,
         segment_cells: int = SEGMENT_CELLS,
@@ -173,21 +171,17 @@ class SharingPlan:
         """Builds a plan.
 
         Args:
-            cells: The cells, or graphs of any kind, with at least one node each.
-            normalisation: Of the adjacency, if cells are given; of the graphs otherwise.
+            cells: The architectures, or graphs of any kind, with at least one node each.
+            normalisation: Of the adjacency; where graphs are given, that of these.
             layers: Number of GCN layers.
             segment_cells: About how many cells to number together.
 
         Returns:
             The plan.
         """
-        if isinstance(cells, CellBatch):
-            # Neighbours in this order share most rows: same graph, labels side by side.
-            order = np.lexsort((*cells.operations.T[::-1], cells.adjacency_bits)).astype(np.int32)
-            graphs = cell_graphs(cells, normalisation)
-        else:
-            order = np.arange(len(cells), dtype=np.int32)
-            graphs = cells
+        # Neighbours in this order share most rows.
+        order = cells.order()
+        graphs = cells.graphs(normalisation)
         parts = max(1, round(len(graphs) / segment_cells))
         segments = tuple(
             _segment(graphs, part, layers) for part in np.array_split(order, parts) if len(part)
@@ -319,7 +313,7 @@ def _segment_outputs(
 
 
 def predict(
-    weights: GcnWeights, cells: SharingPlan | CellBatch | GraphBatch, threads: int = 1
+    weights: GcnWeights, cells: SharingPlan | HasGraphs, threads: int = 1
 ) -> NDArray[np.float32]:
     """Predictions for cells, or for all cells of a plan.
 

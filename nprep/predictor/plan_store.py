@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from nprep.kernels.cache import cache_folder
 from nprep.predictor.plan import CHUNK_CELLS, SEGMENT_CELLS, Gather, Segment, SharingPlan
-from nprep.spaces.nb101.cells import CellBatch
+from nprep.spaces.graphs import HasDigest
 
 # Part of the digest: raise it when plans come to hold something else.
-_VERSION = 1
+_VERSION = 2
 _ALIGNMENT = 64
 _HEADER = 1 << 16
 # Below this a plan is built in less time than a file is worth.
@@ -38,7 +38,7 @@ KEPT_FILES = 4
 _GATHER = ("out_starts", "out_sources", "out_weights", "in_starts", "in_sources", "in_weights")
 
 
-def plan_digest(cells: CellBatch, normalisation: str, layers: int) -> str:
+def plan_digest(cells: HasDigest, normalisation: str, layers: int) -> str:
     """The name of a plan: a digest of all that it depends on.
 
     Args:
@@ -48,14 +48,12 @@ def plan_digest(cells: CellBatch, normalisation: str, layers: int) -> str:
     """
     head = f"{_VERSION} {normalisation} {layers} {CHUNK_CELLS} {SEGMENT_CELLS} {len(cells)}"
     digest = hashlib.sha256(head.encode())
-    for array in (cells.adjacency_bits, cells.operations, cells.num_vertices):
-        digest.update(str(array.dtype).encode())
-        digest.update(np.ascontiguousarray(array).data)
+    digest.update(cells.digest().encode())
     return digest.hexdigest()[:32]
 
 
 def stored_plan(
-    cells: CellBatch, normalisation: str, layers: int, folder: Path | None = None
+    cells: HasDigest, normalisation: str, layers: int, folder: Path | None = None
 ) -> SharingPlan:
     """The plan of some cells: loaded if it is on disk, else built, and stored if it can be.
 

@@ -109,19 +109,19 @@ def train_and_predict(
     """
     # Training code costs start-up time that wrong options need not pay.
     from nprep.predictor.gcn import train
-    from nprep.predictor.plan import predict
     from nprep.predictor.settings import GcnSettings
-    from nprep.search.neural_predictor import ONE_STAGE_FLOOR, lifted, plan_of, regressor_samples
+    from nprep.search.neural_predictor import ONE_STAGE_FLOOR, regressor_samples
+    from nprep.search.predicting import lifted, plan_of
 
     settings = GcnSettings(threshold=THRESHOLD).for_samples(len(known))
     classifier_seed, second_seed, first_seed = seed.spawn(3)
     cells, plan = view.cells.take(known), plan_of(view, settings)
     accurate = labels > settings.threshold
-    accepted = predict(train(cells, accurate, settings, classifier_seed), plan) > 0.5
+    accepted = plan.predict(train(cells, accurate, settings, classifier_seed)) > 0.5
     chosen = regressor_samples(settings, accurate, accepted[known])
     two = train(view.cells.take(known[chosen]), labels[chosen], settings, second_seed)
     one = train(cells, lifted(labels, ONE_STAGE_FLOOR), settings, first_seed)
-    return Predictions({"one-stage": predict(one, plan), "two-stage": predict(two, plan)}, accepted)
+    return Predictions({"one-stage": plan.predict(one), "two-stage": plan.predict(two)}, accepted)
 
 
 def measure_split(

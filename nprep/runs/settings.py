@@ -15,7 +15,7 @@ import numpy as np
 from nprep.errors import SettingsError
 from nprep.predictor.backends.names import parse_backend
 from nprep.runs.protocols import differences, protocol_named, with_rules
-from nprep.search.method import Method
+from nprep.search.method import Method, check_pool
 from nprep.search.registry import make_method
 from nprep.search.rules import ReplayProtocol
 from nprep.table.view import View
@@ -159,13 +159,7 @@ class ReplaySettings:
                     f"method {name!r} needs {horizon} cells (train-samples + top-k) and view "
                     f"{view.name!r} has {len(view)}: lower --train-samples or --top-k."
                 )
-            lacking = sorted(set(method.budgets) - set(view.budgets))
-            if lacking:
-                raise SettingsError(
-                    f"method {name!r} trains for {', '.join(map(str, lacking))} epochs and view "
-                    f"{view.name!r} knows nothing of that (only of "
-                    f"{', '.join(map(str, view.budgets))}): use another view or leave it out."
-                )
+            check_pool(method, view)
         if self.protocol.report == "run" and view.test_runs is None:
             raise SettingsError(
                 f"protocol {self.protocol.name} reports the test accuracy of single runs, and view "

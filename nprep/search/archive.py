@@ -1,23 +1,60 @@
-"""What a trial has trained so far, with the specs behind it: for searches that breed from the best.
+"""What a trial has trained so far: for searches that breed from the best.
 
-Such a search trains some random cells and then, round by round, makes candidates, predicts them and
-trains the most promising, until the budget ends. No cell is trained twice.
+Such a search trains some random architectures and then, round by round, makes candidates, predicts
+them and trains the most promising, until the budget ends. Nothing is trained twice.
 """
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
 from nprep.kernels.nb101.cells import MAX_VERTICES
+from nprep.kernels.numeric.rng import seed_state
 from nprep.kernels.search.breeding import children_of, draw_many_new
-from nprep.search.baselines import space_of
-from nprep.search.evaluator import TableEvaluator
-from nprep.spaces.nb101.cells import CellBatch
+from nprep.search import plain
+from nprep.search.compiled import has_compiled_loops, view_arrays
+from nprep.search.evaluator import Evaluator
+from nprep.search.pool import Pool
 from nprep.table.view import View
+
+
+class Proposals(Protocol):
+    """Architectures that may be trained, and whatever else is known of them."""
+
+    @property
+    def positions(self) -> NDArray[np.int32]:
+        """(N,) their positions in the pool."""
+
+    def __len__(self) -> int:
+        """The number of architectures N."""
+
+    def take(self, places: NDArray[np.integer] | slice, /) -> Proposals:
+        """Some of them, in that order."""
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Proposals of which nothing but their positions is known.
+
+    Attributes:
+        positions: (N,) int32 in the pool.
+    """
+
+    positions: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        """The number of architectures."""
+        return len(self.positions)
+
+    def take(self, places: NDArray[np.integer] | slice) -> Positions:
+        """Some of them, in that order."""
+        return Positions(self.positions[places])
 
 
 @dataclass(frozen=True)
@@ -54,14 +91,14 @@ class Genotypes:
 
 @dataclass(frozen=True)
 class Breeding:
-    """How candidates are made of the best cells.
+    """How candidates are made of the best.
 
     Attributes:
         candidates: Candidates wanted in a round.
-        parents: The best cells that are mutated, one after another, until there are as many.
+        parents: The best that are mutated, one after another, until there are as many.
         tries: Mutations of each parent.
-        edge_rate: Probability that a mutation flips a pair of vertices.
-        operation_rate: Probability that it changes an operation.
+        edge_rate: On tables of NASBench-101: probability that a mutation flips a pair of vertices.
+        operation_rate: Likewise: probability that it changes an operation.
     """
 
     candidates: int = 100
@@ -82,64 +119,141 @@ class Breeding:
                 )
 
 
-class Archive:
-    """The cells that a trial has trained.
+class Archive(abc.ABC):
+    """What a trial has trained.
 
     Attributes:
-        view: The cells to search.
+        pool: The architectures to search.
         evaluator: Answers the queries.
-        genotypes: The specs trained, in order.
-        values: (N,) float32; their validation accuracies as seen.
+        positions: (N,) int32; what was trained, in order.
+        values: (N,) float32; the validation accuracies as seen.
     """
 
-    def __init__(self, view: View, evaluator: TableEvaluator, state: NDArray[np.uint64]) -> None:
+    def __init__(self, pool: Pool, evaluator: Evaluator) -> None:
         """Starts with nothing.
 
         Args:
-            view: The cells to search.
+            pool: The architectures to search.
             evaluator: Answers the queries.
-            state: (4,) generator state, advanced by every draw.
         """
-        self.view = view
+        self.pool = pool
         self.evaluator = evaluator
-        self.genotypes = Genotypes.empty(0)
+        self.positions = np.zeros(0, np.int32)
         self.values = np.zeros(0, np.float32)
-        self._state = state
-        self._space = space_of(view)
-        self._taken = np.zeros(len(view), np.bool_)
 
     def __len__(self) -> int:
-        """The number of cells trained."""
+        """The number of trainings."""
         return len(self.values)
 
-    @property
-    def cells(self) -> CellBatch:
-        """The cells trained, in order."""
-        return self.view.cells.take(self.genotypes.positions)
-
-    def train(self, chosen: Genotypes) -> None:
-        """Trains new cells, as far as the budget goes."""
+    def train(self, chosen: Proposals) -> None:
+        """Trains new architectures, as far as the budget goes."""
         answers = self.evaluator.query(chosen.positions)
         chosen = chosen.take(slice(len(answers)))
-        self._taken[chosen.positions] = True
-        held = self.genotypes
-        self.genotypes = Genotypes(
-            np.concatenate([held.bits, chosen.bits]),
-            np.concatenate([held.operations, chosen.operations]),
-            np.concatenate([held.positions, chosen.positions]),
-        )
+        self._keep(chosen)
+        self.positions = np.concatenate([self.positions, chosen.positions])
         self.values = np.concatenate([self.values, answers])
 
-    def draw(self, count: int, sampling: str = "specs") -> Genotypes:
-        """Random new cells.
+    @abc.abstractmethod
+    def _keep(self, chosen: Proposals) -> None:
+        """Remembers what was trained, so that it is not proposed again."""
+
+    @abc.abstractmethod
+    def draw(self, count: int, sampling: str = "specs") -> Proposals:
+        """Random new architectures.
 
         Args:
             count: How many.
             sampling: "specs" or "cells" (see :class:`nprep.search.rules.ReplayProtocol`).
 
         Returns:
-            Different new cells; fewer than ``count`` where fewer are left.
+            Different new ones; fewer than ``count`` where fewer are left.
         """
+
+    @abc.abstractmethod
+    def candidates(self, rules: Breeding, capacity: int) -> Proposals:
+        """New architectures near the best.
+
+        Args:
+            rules: How to breed.
+            capacity: Number of candidates that is not exceeded.
+
+        Returns:
+            At most ``capacity`` different new ones; fewer than ``rules.candidates`` where that many
+            mutations of the parents lead to few new ones; random ones where they lead to none; none
+            where nothing is left.
+        """
+
+
+def archive_of(pool: Pool, evaluator: Evaluator, seed: np.random.SeedSequence) -> Archive:
+    """An archive for a pool.
+
+    Args:
+        pool: The architectures to search.
+        evaluator: Answers the queries.
+        seed: Decides every draw.
+    """
+    if has_compiled_loops(pool):
+        return CellArchive(pool, evaluator, seed_state(seed))
+    return PlainArchive(pool, evaluator, np.random.default_rng(seed))
+
+
+class PlainArchive(Archive):
+    """An archive on any pool; children are made by the space's own mutation."""
+
+    def __init__(self, pool: Pool, evaluator: Evaluator, rng: np.random.Generator) -> None:
+        """Starts with nothing; see :class:`Archive`. ``rng`` is advanced by every draw."""
+        super().__init__(pool, evaluator)
+        self._rng = rng
+        self._taken: set[int] = set()
+
+    def _keep(self, chosen: Proposals) -> None:
+        self._taken.update(chosen.positions.tolist())
+
+    def draw(self, count: int, sampling: str = "specs") -> Positions:
+        """See :meth:`Archive.draw`."""
+        return Positions(plain.draw_new(self.pool, self._rng, count, self._taken, sampling))
+
+    def candidates(self, rules: Breeding, capacity: int) -> Positions:
+        """See :meth:`Archive.candidates`; the rates of edges and operations mean nothing here."""
+        best = np.argsort(-self.values, kind="stable")[: rules.parents]
+        found: dict[int, None] = {}
+        for parent in self.positions[best]:
+            if len(found) >= rules.candidates:
+                break
+            children = self.pool.mutate(np.full(rules.tries, parent, np.int32), self._rng)
+            new = [child for child in children.tolist() if child not in self._taken]
+            found.update(dict.fromkeys(new))
+        if not found:
+            return self.draw(rules.candidates)
+        return Positions(np.array([*found][:capacity], np.int32))
+
+
+class CellArchive(Archive):
+    """An archive on a table of NASBench-101, in compiled loops.
+
+    It keeps the specs behind the cells, whose idle vertices a mutation may connect.
+    """
+
+    def __init__(self, view: View, evaluator: Evaluator, state: NDArray[np.uint64]) -> None:
+        """Starts with nothing; see :class:`Archive`. ``state`` is advanced by every draw."""
+        super().__init__(view, evaluator)
+        self._genotypes = Genotypes.empty(0)
+        self._state = state
+        self._space = view_arrays(view)
+        self._taken = np.zeros(len(view), np.bool_)
+
+    def _keep(self, chosen: Proposals) -> None:
+        assert isinstance(chosen, Genotypes)
+        self._taken[chosen.positions] = True
+        held = self._genotypes
+        self._genotypes = Genotypes(
+            np.concatenate([held.bits, chosen.bits]),
+            np.concatenate([held.operations, chosen.operations]),
+            np.concatenate([held.positions, chosen.positions]),
+        )
+
+    def draw(self, count: int, sampling: str = "specs") -> Genotypes:
+        """See :meth:`Archive.draw`."""
         drawn = Genotypes.empty(count)
         found = draw_many_new(
             self._state, self._space, sampling == "specs", self._taken,
@@ -150,19 +264,9 @@ class Archive:
         return drawn
 
     def candidates(self, rules: Breeding, capacity: int) -> Genotypes:
-        """New cells near the best.
-
-        Args:
-            rules: How to breed.
-            capacity: Number of candidates that is not exceeded.
-
-        Returns:
-            At most ``capacity`` different new cells; fewer than ``rules.candidates`` where that
-            many mutations of the parents lead to few new ones; random ones where they lead to none;
-            none where no cell is left.
-        """
+        """See :meth:`Archive.candidates`."""
         best = np.argsort(-self.values, kind="stable")[: rules.parents]
-        parents = self.genotypes.take(best)
+        parents = self._genotypes.take(best)
         bred = Genotypes.empty(capacity)
         found = children_of(
             self._state, self._space, parents.bits, parents.operations,

@@ -20,13 +20,13 @@ from nprep.errors import SettingsError
 from nprep.kernels.nb101.paths import NUM_PATHS, path_encoding
 from nprep.kernels.numeric.mlp_ensemble import ensemble_outputs, fill_glorot, train_ensemble
 from nprep.kernels.numeric.rng import seed_state
-from nprep.search.archive import Archive, Breeding
-from nprep.search.evaluator import TableEvaluator
+from nprep.search.archive import Breeding, archive_of
+from nprep.search.evaluator import evaluator_of
 from nprep.search.method import Preset
+from nprep.search.pool import Pool
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
 from nprep.search.trace import Trace
-from nprep.spaces.nb101.cells import CellBatch
-from nprep.table.view import View
+from nprep.spaces.nb101.space import NB101
 
 # The lower bound of the validation error, in percent, of the relative loss: below any in the space.
 _LOWER_BOUND = 4.5
@@ -39,11 +39,12 @@ class PerceptronSettings:
     """The perceptrons and their training.
 
     Attributes:
-        paths: Length of the path encoding: the first so many of 364 paths, shortest first.
+        paths: Length of the path encoding of NASBench-101: the first so many of 364 paths, shortest
+            first. Other spaces have their flat encoding instead.
         hidden: Sizes of the hidden layers.
         loss: "absolute", or "relative" to the distance of the label from 4.5 % error.
-        epochs: Passes over the cells trained so far.
-        batch: Cells in a step.
+        epochs: Passes over the samples so far.
+        batch: Samples in a step.
         learning_rate: Of Adam; constant.
         beta_2: Adam's decay of squared gradients.
     """
@@ -83,8 +84,8 @@ class Bananas(Preset):
 
     Attributes:
         name: Name of the method.
-        initial: Random cells that a trial begins with, by the official sampler of specs.
-        batch: Cells trained in a round.
+        initial: Random architectures that a trial begins with, by the space's own sampler.
+        batch: Trainings in a round.
         max_samples: Samples after which a trial ends, since its rounds get slower and slower.
         members: Perceptrons of the ensemble.
         breeding: How candidates are made.
@@ -107,20 +108,20 @@ class Bananas(Preset):
 
     def run_block(
         self,
-        view: View,
+        pool: Pool,
         seeds: Sequence[np.random.SeedSequence],
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
-        return [self._trial(view, seed, samples, protocol) for seed in seeds]
+        return [self._trial(pool, seed, samples, protocol) for seed in seeds]
 
     def _trial(
-        self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
+        self, pool: Pool, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
     ) -> Trace:
         draws, networks, sampled = stream(seed, SEARCH_STREAM).spawn(3)
-        evaluator = TableEvaluator(view, seed, min(samples, self.max_samples), protocol)
-        archive = Archive(view, evaluator, seed_state(draws))
+        evaluator = evaluator_of(pool, seed, min(samples, self.max_samples), protocol)
+        archive = archive_of(pool, evaluator, draws)
         state = seed_state(networks)
         rng = np.random.default_rng(sampled)
         archive.train(archive.draw(self.initial))
@@ -130,9 +131,9 @@ class Bananas(Preset):
             if not len(candidates):
                 break
             predictions = predict_errors(
-                archive.cells,
+                self._encode(pool, archive.positions),
                 archive.values,
-                view.cells.take(candidates.positions),
+                self._encode(pool, candidates.positions),
                 self.members,
                 self.perceptron,
                 state,
@@ -142,21 +143,31 @@ class Bananas(Preset):
             archive.train(candidates.take(np.argsort(errors, kind="stable")[: self.batch]))
         return evaluator.trace()
 
+    def _encode(self, pool: Pool, positions: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The path encoding of cells of NASBench-101; elsewhere the space's flat encoding."""
+        batch = pool.take(positions)
+        if pool.space.name == NB101.name:
+            cells = NB101.pruned(batch)
+            return path_encoding(
+                cells.adjacency_bits, cells.operations, cells.num_vertices, self.perceptron.paths
+            )
+        return pool.space.encode_flat(batch)
+
 
 def predict_errors(
-    trained: CellBatch,
+    trained: NDArray[np.float32],
     values: NDArray[np.float32],
-    cells: CellBatch,
+    features: NDArray[np.float32],
     members: int,
     settings: PerceptronSettings,
     state: NDArray[np.uint64],
 ) -> NDArray[np.float64]:
-    """Trains an ensemble and asks it about cells.
+    """Trains an ensemble and predicts with it.
 
     Args:
-        trained: The N cells to learn from.
+        trained: (N, F) encodings of the architectures to learn from.
         values: (N,) their validation accuracies in [0, 1].
-        cells: The C cells to predict.
+        features: (C, F) encodings of those to predict.
         members: Number M of perceptrons.
         settings: Of the perceptrons.
         state: (4,) generator state, advanced.
@@ -164,14 +175,14 @@ def predict_errors(
     Returns:
         (M, C) predicted validation errors in percent.
     """
-    sizes = np.array([settings.paths, *settings.hidden, 1], np.int64)
+    sizes = np.array([trained.shape[1], *settings.hidden, 1], np.int64)
     stored = sizes.copy()
     stored[1:-1] = -(-sizes[1:-1] // _LANES) * _LANES
     parameters = np.empty((members, int(((stored[:-1] + 1) * stored[1:]).sum())), np.float32)
     for member in parameters:
         fill_glorot(state, sizes, stored, member)
     train_ensemble(
-        _encode(trained, settings.paths),
+        trained,
         (100.0 * (1.0 - values.astype(np.float64))).astype(np.float32),
         parameters,
         stored,
@@ -182,13 +193,8 @@ def predict_errors(
         _LOWER_BOUND if settings.loss == "relative" else np.nan,
         state,
     )
-    outputs = ensemble_outputs(_encode(cells, settings.paths), parameters, stored)
+    outputs = ensemble_outputs(features, parameters, stored)
     return outputs.astype(np.float64)
-
-
-def _encode(cells: CellBatch, paths: int) -> NDArray[np.float32]:
-    """The (N, ``paths``) path encoding of cells."""
-    return path_encoding(cells.adjacency_bits, cells.operations, cells.num_vertices, paths)
 
 
 def preset(name: str, train_samples: int) -> Bananas:

@@ -1,10 +1,9 @@
-"""Random search, regularized evolution and the oracle: trials that run in compiled loops."""
+"""Random search, regularized evolution and the bound that no method can beat."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,90 +11,45 @@ from numpy.typing import NDArray
 from nprep.errors import SettingsError
 from nprep.kernels.nb101.cells import MAX_VERTICES, NUM_PAIRS
 from nprep.kernels.numeric.rng import seed_state
-from nprep.kernels.search.evolution import Evolution, Rules, Space, evolve, random_search
+from nprep.kernels.search.evolution import Evolution, Rules, ViewArrays, evolve, random_search
 from nprep.kernels.search.noise import best_draw
+from nprep.search import plain
+from nprep.search.compiled import has_compiled_loops, rules_of, run_trials, view_arrays
+from nprep.search.evaluator import TableEvaluator, evaluator_of
 from nprep.search.method import Preset
-from nprep.search.rules import (
-    MAX_QUERIES_PER_SAMPLE,
-    SEARCH_STREAM,
-    ReplayProtocol,
-    noise_seed_of,
-    stream,
-)
+from nprep.search.pool import Pool
+from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, noise_seed_of, stream
 from nprep.search.trace import TimedTrace, Trace, trace_of
 from nprep.table.view import View
-
-_Loop = Callable[
-    [NDArray[np.uint64], Space, Rules, NDArray[np.int32], NDArray[np.uint8]],
-    int,
-]
-
-
-def space_of(view: View) -> Space:
-    """A view as the kernels take it."""
-    return Space(
-        np.ascontiguousarray(view.cells.adjacency_bits, np.uint32),
-        np.ascontiguousarray(view.cells.operations, np.uint8),
-        np.ascontiguousarray(view.cells.num_vertices, np.uint8),
-        np.ascontiguousarray(view.validation, np.float32),
-        np.ascontiguousarray(view.index.slot_keys, np.uint64),
-        np.ascontiguousarray(view.index.slot_rows, np.int32),
-        np.ascontiguousarray(view.training_seconds, np.float32),
-    )
-
-
-def rules_of(seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol) -> Rules:
-    """The protocol of one trial as the kernels take it."""
-    free = protocol.duplicates == "free"
-    return Rules(
-        noise_seed=noise_seed_of(seed),
-        per_query=protocol.repeats == "query",
-        free_duplicates=free,
-        max_queries=MAX_QUERIES_PER_SAMPLE * samples,
-        max_seconds=math.inf if protocol.seconds is None else float(protocol.seconds),
-        keep_invalid=protocol.invalid == "zero",
-    )
-
-
-def run_trials(
-    loop: _Loop,
-    view: View,
-    seeds: Sequence[np.random.SeedSequence],
-    samples: int,
-    protocol: ReplayProtocol,
-    rounds: Sequence[int] | None = None,
-) -> list[Trace]:
-    """Runs a compiled loop once per seed; ``rounds`` are those of every trace."""
-    space = space_of(view)
-    traces = []
-    for seed in seeds:
-        state = seed_state(stream(seed, SEARCH_STREAM))
-        positions = np.empty(samples, np.int32)
-        repeats = np.empty(samples, np.uint8)
-        charged = loop(state, space, rules_of(seed, samples, protocol), positions, repeats)
-        traces.append(trace_of(view, positions[:charged], repeats[:charged], None, rounds))
-    return traces
 
 
 @dataclass(frozen=True)
 class RandomSearch(Preset):
-    """Independent random cells, drawn as the protocol's ``sampling`` says."""
+    """Independent random architectures, drawn as the protocol's ``sampling`` says."""
 
     name: str = "random"
 
     def run_block(
         self,
-        view: View,
+        pool: Pool,
         seeds: Sequence[np.random.SeedSequence],
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
+        if not has_compiled_loops(pool):
+            traces = []
+            for seed in seeds:
+                evaluator = evaluator_of(pool, seed, samples, protocol)
+                rng = np.random.default_rng(stream(seed, SEARCH_STREAM))
+                plain.search_randomly(pool, evaluator, rng, protocol.sampling)
+                traces.append(replace(evaluator.trace(), rounds=np.zeros(1, np.int32)))
+            return traces
         from_specs = protocol.sampling == "specs"
 
         def loop(
             state: NDArray[np.uint64],
-            space: Space,
+            space: ViewArrays,
             rules: Rules,
             positions: NDArray[np.int32],
             repeats: NDArray[np.uint8],
@@ -103,7 +57,7 @@ class RandomSearch(Preset):
             return random_search(state, space, rules, from_specs, positions, repeats)
 
         # Nothing waits for anything.
-        return run_trials(loop, view, seeds, samples, protocol, rounds=(0,))
+        return run_trials(loop, pool, seeds, samples, protocol, rounds=(0,))
 
 
 @dataclass(frozen=True)
@@ -118,13 +72,14 @@ class RegularizedEvolution(Preset):
         population: Number of individuals alive.
         tournament: Number of them that compete to be the parent.
         replacement: Whether a tournament may hold an individual twice.
-        mutation: "notebook": each of 21 edges flips with probability rate / 7, each of 5 operations
+        mutation: On tables of NASBench-101; everything else mutates by the space's own rule.
+            "notebook": each of 21 edges flips with probability rate / 7, each of 5 operations
             changes with probability rate / 5, until valid; "naszilla": the same, but edges flip
             with probability rate / 21; "one": exactly one of the 26 changes, an invalid child is
             not charged and enters the population with accuracy 0.
         rate: Mutation rate, of "one" without meaning.
-        initial: How the first population is drawn: "specs": by the official sampler of random
-            matrices; "cells": uniformly over the cells of the view.
+        initial: How the first population is drawn: "specs": by the space's own sampler, on
+            NASBench-101 the official one of random matrices; "cells": uniformly over the pool.
         founders: Number of random individuals to begin with, from which the population grows by
             breeding; None makes it the whole population.
     """
@@ -173,28 +128,36 @@ class RegularizedEvolution(Preset):
 
     def run_block(
         self,
-        view: View,
+        pool: Pool,
         seeds: Sequence[np.random.SeedSequence],
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
+        if not has_compiled_loops(pool):
+            traces = []
+            for seed in seeds:
+                evaluator = evaluator_of(pool, seed, samples, protocol)
+                rng = np.random.default_rng(stream(seed, SEARCH_STREAM))
+                plain.evolve(pool, evaluator, rng, self)
+                traces.append(evaluator.trace())
+            return traces
         settings = self._rules()
 
         def loop(
             state: NDArray[np.uint64],
-            space: Space,
+            space: ViewArrays,
             rules: Rules,
             positions: NDArray[np.int32],
             repeats: NDArray[np.uint8],
         ) -> int:
             return evolve(state, space, rules, settings, positions, repeats)
 
-        return run_trials(loop, view, seeds, samples, protocol)
+        return run_trials(loop, pool, seeds, samples, protocol)
 
     def run_concurrently(
         self,
-        view: View,
+        pool: Pool,
         seeds: Sequence[np.random.SeedSequence],
         samples: int,
         protocol: ReplayProtocol,
@@ -208,7 +171,19 @@ class RegularizedEvolution(Preset):
         # Compiled when a clock is asked for.
         from nprep.kernels.search.concurrency import evolve_concurrently
 
-        space = space_of(view)
+        if not has_compiled_loops(pool):
+            assert isinstance(pool, View)
+            return [
+                plain.evolve_on_machines(
+                    pool,
+                    TableEvaluator(pool, seed, samples, protocol),
+                    np.random.default_rng(stream(seed, SEARCH_STREAM)),
+                    self,
+                    workers,
+                )
+                for seed in seeds
+            ]
+        space = view_arrays(pool)
         settings = self._rules()
         timed = []
         for seed in seeds:
@@ -220,7 +195,7 @@ class RegularizedEvolution(Preset):
             charged = evolve_concurrently(
                 state, space, rules, settings, workers, positions, repeats, starts, ends
             )
-            trace = trace_of(view, positions[:charged], repeats[:charged])
+            trace = trace_of(pool, positions[:charged], repeats[:charged])
             timed.append(TimedTrace(trace, starts[:charged], ends[:charged]))
         return timed
 
@@ -240,25 +215,27 @@ class RegularizedEvolution(Preset):
 
 @dataclass(frozen=True)
 class Oracle(Preset):
-    """Trains every cell once and keeps the best by validation: the ceiling of such a protocol.
+    """Trains everything once and keeps the best by validation: the ceiling of such a protocol.
 
-    Its trace is that one cell, so its curve is a constant.
+    Its trace is that one architecture, so its curve is a constant.
     """
 
     name: str = "oracle"
     kind = "bound"
+    needs_table = True
 
     def run_block(
         self,
-        view: View,
+        pool: Pool,
         seeds: Sequence[np.random.SeedSequence],
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
-        validation = np.ascontiguousarray(view.validation, np.float32)
+        assert isinstance(pool, View)
+        validation = np.ascontiguousarray(pool.validation, np.float32)
         traces = []
         for seed in seeds:
             position, repeat = best_draw(validation, noise_seed_of(seed))
-            traces.append(trace_of(view, np.array([position], np.int32), np.array([repeat])))
+            traces.append(trace_of(pool, np.array([position], np.int32), np.array([repeat])))
         return traces

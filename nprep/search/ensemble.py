@@ -15,20 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.predictor.backends.base import predictions
 from nprep.predictor.settings import GcnSettings
 from nprep.search.neural_predictor import (
     NeuralPredictor,
     PredictorTrial,
     accept_by_classifiers,
-    backend_of,
-    plan_of,
+    groups_of,
+    scores_by_task,
 )
+from nprep.search.pool import Pool
+from nprep.search.predicting import backend_of
 from nprep.search.rules import ReplayProtocol
 from nprep.search.trace import Trace
-from nprep.table.view import View
 
-RULES = ("mean", "optimistic", "thompson")
+CHOICES = ("mean", "optimistic", "thompson")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class EnsemblePredictor(NeuralPredictor):
 
     Attributes:
         name: Name of the method.
-        train_samples: Number N of random cells that it trains on.
+        train_samples: Number N of random architectures that it trains on.
         two_stage: Whether a classifier comes before the regressors.
         predictor: Architecture and training of all.
         backend: What trains and asks them (see ``nprep.predictor.backends.base``).
@@ -62,41 +62,34 @@ class EnsemblePredictor(NeuralPredictor):
             )
         if self.members < 1:
             raise SettingsError(f"members is {self.members}: use at least 1.")
-        if self.choice not in RULES:
+        if self.choice not in CHOICES:
             raise SettingsError(
-                f"choice is {self.choice!r}, which is unknown: use {', '.join(RULES)}."
+                f"choice is {self.choice!r}, which is unknown: use {', '.join(CHOICES)}."
             )
         if not np.isfinite(self.beta):
             raise SettingsError(f"beta is {self.beta}: use a finite number.")
 
     def run_block(
         self,
-        view: View,
+        pool: Pool,
         seeds: Sequence[np.random.SeedSequence],
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
-        backend = backend_of(view, self.backend)
-        trials = [PredictorTrial(self, view, seed, samples, protocol) for seed in seeds]
-        learning = [trial for trial in trials if not trial.evaluator.done]
-        if learning:
-            plan = plan_of(view, self.predictor)
-            if self.two_stage:
-                accept_by_classifiers(backend, plan, learning)
-            tasks = [trial.regressor_task() for trial in learning]
-            networks = backend.train(
-                [
-                    replace(task, seed=seed)
-                    for task in tasks
-                    for seed in task.seed.spawn(self.members)
-                ]
-            )
-            answers = predictions(backend, plan, networks)
-            for trial, task in zip(learning, tasks, strict=True):
-                members = np.stack([next(answers) for _ in range(self.members)])
-                trial.keep(members.mean(axis=0), plan)
-                trial.train_best(self.rank(members, np.random.default_rng(task.seed)))
+        backend = backend_of(pool, self.backend)
+        trials = [PredictorTrial(self, pool, seed, samples, protocol) for seed in seeds]
+        for group in groups_of(pool, [trial for trial in trials if not trial.evaluator.done]):
+            accept_by_classifiers(backend, group)
+            singles = [trial.regressor_tasks(1)[0] for trial in group]
+            tasks = [
+                [replace(single, seed=seed) for seed in single.seed.spawn(self.members)]
+                for single in singles
+            ]
+            answers = scores_by_task(backend, group, tasks)
+            for trial, single, members in zip(group, singles, answers, strict=True):
+                trial.keep(members.mean(axis=0))
+                trial.train_best(self.rank(members, np.random.default_rng(single.seed)))
         return [trial.evaluator.trace() for trial in trials]
 
     def rank(

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.search.archive import Genotypes
+from nprep.search.archive import Proposals
 from nprep.search.evaluator import TableEvaluator
 from nprep.search.trace import TimedTrace
 
@@ -23,11 +23,11 @@ from nprep.search.trace import TimedTrace
 class Proposer(Protocol):
     """What proposes the cells of brackets (see ``nprep.search.successive_halving.Sampler``)."""
 
-    def propose(self, count: int) -> Genotypes:
-        """The cells of a bracket."""
+    def propose(self, count: int) -> Any:
+        """The :class:`~nprep.search.archive.Proposals` of a bracket."""
 
-    def learn(self, budget: int, trained: Genotypes, values: NDArray[np.float32]) -> None:
-        """Told what trainings gave."""
+    def learn(self, budget: int, trained: Any, values: NDArray[np.float32]) -> None:
+        """Told what trainings gave of some that were proposed."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ class _Stage:
 class _Bracket:
     """One bracket of successive halving."""
 
-    def __init__(self, cells: Genotypes, budgets: tuple[int, ...], eta: int) -> None:
+    def __init__(self, cells: Proposals, budgets: tuple[int, ...], eta: int) -> None:
         """Makes the cells wait for their first training."""
         self.cells = cells
         self.stages: list[_Stage] = []

@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.predictor.backends.base import TrainingTask, predictions
+from nprep.predictor.backends.base import TrainingTask
 from nprep.predictor.backends.make import make_backend
 from nprep.predictor.settings import GcnSettings
-from nprep.search.evaluator import TableEvaluator
+from nprep.search.evaluator import evaluator_of
 from nprep.search.method import Preset
-from nprep.search.neural_predictor import backend_of, best_new, plan_of, train_sample
+from nprep.search.pool import Pool
+from nprep.search.predicting import backend_of, candidates_of, members_of, train_sample
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
 from nprep.search.trace import Trace
-from nprep.table.view import View
 
 
 @dataclass(frozen=True)
@@ -69,21 +69,24 @@ class IterativePredictor(Preset):
 
     def run_block(
         self,
-        view: View,
+        pool: Pool,
         seeds: Sequence[np.random.SeedSequence],
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
-        backend = backend_of(view, self.backend)
-        trials = [_Trial(self, view, seed, samples, protocol) for seed in seeds]
-        running = [trial for trial in trials if trial.running]
-        while running:
-            networks = backend.train([trial.task() for trial in running])
-            plan = plan_of(view, self.predictor)
-            for trial, scores in zip(running, predictions(backend, plan, networks), strict=True):
-                trial.choose(scores)
-            running = [trial for trial in running if trial.running]
+        backend = backend_of(pool, self.backend)
+        trials = [_Trial(self, pool, seed, samples, protocol) for seed in seeds]
+        # Trials with candidates of their own go one by one.
+        groups = [trials] if pool.closed else [[trial] for trial in trials]
+        for group in groups:
+            running = [trial for trial in group if trial.running]
+            while running:
+                networks = backend.train([trial.task() for trial in running])
+                answers = running[0].candidates.scores(backend, networks)
+                for trial, scores in zip(running, answers, strict=True):
+                    trial.choose(scores)
+                running = [trial for trial in running if trial.running]
         return [trial.evaluator.trace() for trial in trials]
 
 
@@ -93,7 +96,7 @@ class _Trial:
     def __init__(
         self,
         method: IterativePredictor,
-        view: View,
+        pool: Pool,
         seed: np.random.SeedSequence,
         samples: int,
         protocol: ReplayProtocol,
@@ -101,17 +104,18 @@ class _Trial:
         """Draws the first round and has it trained."""
         sample_seed, choice_seed, self._networks = stream(seed, SEARCH_STREAM).spawn(3)
         self._method = method
-        self._view = view
+        self._pool = pool
         self._rng = np.random.default_rng(choice_seed)
         # A round of fewer than two cells would teach nothing.
         self._rounds = max(1, min(method.rounds, method.train_samples // 2))
         cells = np.array_split(np.arange(method.train_samples), self._rounds)
         self._sizes = [len(part) for part in cells]
         self._round = 1
-        self.evaluator = TableEvaluator(view, seed, samples, protocol)
+        self.evaluator = evaluator_of(pool, seed, samples, protocol)
         self._known, self._labels = train_sample(
-            view, self.evaluator, self._sizes[0], protocol.sampling, sample_seed
+            pool, self.evaluator, self._sizes[0], protocol.sampling, sample_seed
         )
+        self.candidates = candidates_of(pool, seed)
 
     @property
     def running(self) -> bool:
@@ -119,27 +123,29 @@ class _Trial:
         return (
             self._round <= self._rounds
             and not self.evaluator.done
-            and len(self._known) < len(self._view)
+            and len(self._known) < len(self.candidates)
         )
 
     def task(self) -> TrainingTask:
         """What the predictor of this round learns."""
         settings = self._method.predictor.for_samples(len(self._known))
         epochs = max(1, settings.epochs * self._round // self._rounds)
-        cells = self._view.cells.take(self._known)
+        cells = members_of(self._pool, self._known)
         seed = self._networks.spawn(1)[0]
         return TrainingTask(cells, self._labels, replace(settings, epochs=epochs), seed)
 
     def choose(self, scores: NDArray[np.float32]) -> None:
         """Has the cells of the next round trained, or in the end the best ones."""
         if self._round == self._rounds:
-            self.evaluator.query(best_new(scores, self._known, self.evaluator.left))
+            best = self.candidates.best_new(scores, self._known, self.evaluator.left)
+            self.evaluator.query(best, final=True)
         else:
             size = self._sizes[self._round]
-            top = best_new(scores, self._known, round(self._method.top_share * size))
-            held = np.concatenate([self._known, top])
+            wanted = round(self._method.top_share * size)
+            top = self.candidates.best_new(scores, self._known, wanted)
+            held = self.candidates.places(np.concatenate([self._known, top]))
             rest = random_good(scores, held, size - len(top), 0.5**self._round, self._rng)
-            chosen = np.concatenate([top, rest])
+            chosen = np.concatenate([top, self.candidates.positions[rest]])
             answers = self.evaluator.query(chosen)
             self._known = np.concatenate([self._known, chosen[: len(answers)]])
             self._labels = np.concatenate([self._labels, answers])
@@ -148,7 +154,7 @@ class _Trial:
 
 def random_good(
     scores: NDArray[np.float32],
-    known: NDArray[np.int32],
+    known: NDArray[np.integer],
     count: int,
     share: float,
     rng: np.random.Generator,

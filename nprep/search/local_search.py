@@ -20,8 +20,11 @@ from nprep.kernels.nb101.paths import path_keys
 from nprep.kernels.numeric.rng import seed_state
 from nprep.kernels.search.breeding import climb
 from nprep.kernels.search.climbing import climb_by_groups
-from nprep.search.baselines import rules_of, space_of
+from nprep.search import plain
+from nprep.search.compiled import has_compiled_loops, rules_of, view_arrays
+from nprep.search.evaluator import evaluator_of
 from nprep.search.method import Preset
+from nprep.search.pool import Pool
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
 from nprep.search.trace import Trace, trace_of
 from nprep.table.view import View
@@ -42,16 +45,16 @@ def path_groups(view: View) -> NDArray[np.int32]:
 class LocalSearch(Preset):
     """Local search (White et al., 2021); the defaults are those of the program naszilla.
 
-    No cell is trained twice. A neighbour outside the view is not considered.
+    Nothing is trained twice. A neighbour outside the pool is not considered.
 
     Attributes:
         name: Name of the preset.
-        initial: Random specs of each start; the climb begins at the best of them.
+        initial: Random architectures of each start; the climb begins at the best of them.
         whole: Whether all neighbours are trained before the step to the best of them, as in the
             paper's plain form; otherwise the first better neighbour is the step, as in naszilla.
         continuing: Whether a climb goes on from the best cell whose neighbours were not tried yet,
             instead of starting again at a local optimum (``stop_at_minimum=False`` in naszilla).
-        same_paths: Whether cells with the same paths count as one, as in naszilla: no second one is
+        same_paths: On tables of NASBench-101, whether cells with the same paths count as one, as in naszilla: no second one is
             trained.
     """
 
@@ -73,17 +76,24 @@ class LocalSearch(Preset):
 
     def run_block(
         self,
-        view: View,
+        pool: Pool,
         seeds: Sequence[np.random.SeedSequence],
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
-        space = space_of(view)
+        traces = []
+        if not has_compiled_loops(pool):
+            for seed in seeds:
+                evaluator = evaluator_of(pool, seed, samples, protocol)
+                rng = np.random.default_rng(stream(seed, SEARCH_STREAM))
+                plain.climb(pool, evaluator, rng, self.initial, self.whole, self.continuing)
+                traces.append(evaluator.trace())
+            return traces
+        space = view_arrays(pool)
         groups = None
         if self.continuing or self.same_paths:
-            groups = path_groups(view) if self.same_paths else np.arange(len(view), dtype=np.int32)
-        traces = []
+            groups = path_groups(pool) if self.same_paths else np.arange(len(pool), dtype=np.int32)
         for seed in seeds:
             positions = np.empty(samples, np.int32)
             repeats = np.empty(samples, np.uint8)
@@ -98,5 +108,5 @@ class LocalSearch(Preset):
                     state, space, rules, self.initial, self.continuing, groups, *out
                 )
             rounds = np.flatnonzero(begins[:count]).tolist()
-            traces.append(trace_of(view, positions[:count], repeats[:count], None, rounds))
+            traces.append(trace_of(pool, positions[:count], repeats[:count], None, rounds))
         return traces

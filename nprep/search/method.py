@@ -11,11 +11,12 @@ import abc
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep.errors import SettingsError
 from nprep.search.evaluator import evaluator_of
 from nprep.search.pool import Pool
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
@@ -42,6 +43,7 @@ class Method(abc.ABC):
         backend: What trains its predictor (see ``nprep.predictor.backends.names``); empty for
             methods that leave no choice.
         concurrent: Whether it has :meth:`run_concurrently`.
+        needs_table: Whether it needs the values of a table, so that real trainings can't answer it.
     """
 
     name: str
@@ -52,10 +54,15 @@ class Method(abc.ABC):
     spaces: tuple[str, ...] = ()
     backend: str = ""
     concurrent: bool = False
+    needs_table: bool = False
 
     def settings(self) -> dict[str, object]:
         """Its settings, for outputs."""
         return {"name": self.name}
+
+    def budgets_on(self, pool: Pool) -> tuple[int, ...]:
+        """The lengths of shorter trainings that it asks a pool for."""
+        return self.budgets
 
     @abc.abstractmethod
     def run_block(
@@ -96,6 +103,31 @@ class Method(abc.ABC):
         raise NotImplementedError(f"{self.name} is not concurrent")
 
 
+def check_pool(method: Method, pool: Pool) -> None:
+    """Refuses a method that can't search a pool, before anything runs.
+
+    Raises:
+        SettingsError: If its declared fields say so.
+    """
+    if method.spaces and pool.space.name not in method.spaces:
+        raise SettingsError(
+            f"method {method.name!r} searches {' and '.join(method.spaces)} alone, and "
+            f"{pool.name!r} is of the space {pool.space.name}: leave it out."
+        )
+    if method.needs_table and not pool.closed:
+        raise SettingsError(
+            f"method {method.name!r} needs the values of a table, which real trainings don't give "
+            "beforehand: leave it out."
+        )
+    lacking = sorted(set(method.budgets_on(pool)) - set(pool.budgets))
+    if lacking:
+        raise SettingsError(
+            f"method {method.name!r} trains for {', '.join(map(str, lacking))} epochs and view "
+            f"{pool.name!r} knows nothing of that (only of "
+            f"{', '.join(map(str, pool.budgets))}): use another view or leave it out."
+        )
+
+
 @dataclass(frozen=True)
 class Preset(Method):
     """A base for methods that are frozen dataclasses, each instance a named set of settings.
@@ -109,6 +141,12 @@ class Preset(Method):
     def settings(self) -> dict[str, object]:
         """The fields of the dataclass."""
         return dataclasses.asdict(self)
+
+    def with_backend(self, backend: str) -> Preset:
+        """The same method with another backend, where it leaves one open."""
+        fields = {field.name for field in dataclasses.fields(self)}
+        changes: dict[str, Any] = {"backend": backend} if "backend" in fields else {}
+        return dataclasses.replace(self, **changes)
 
 
 @runtime_checkable

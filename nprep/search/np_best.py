@@ -29,15 +29,14 @@ from numpy.typing import NDArray
 from nprep.errors import SettingsError
 from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import GcnWeights, fit, train
-from nprep.predictor.plan import SharingPlan, predict
+from nprep.predictor.scoring import Plan, plan_for
 from nprep.predictor.settings import GcnSettings
-from nprep.search.evaluator import TableEvaluator
+from nprep.search.evaluator import evaluator_of
 from nprep.search.method import Preset
-from nprep.search.neural_predictor import best_new, lifted, plan_of, train_sample
+from nprep.search.pool import Pool
+from nprep.search.predicting import candidates_of, lifted, members_of, train_sample
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
 from nprep.search.trace import Trace
-from nprep.spaces.nb101.graphs import cell_graphs
-from nprep.table.view import View
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ class BestPredictor(Preset):
         top_share: Share of a round that are the best predicted; the others are random cells of the
             pool.
         elite: Most cells that are chosen as the best where queries show single runs.
-        pool_share: Share of the view, its best predicted cells, that rounds choose from.
-        pool_rounds: Rounds after which the whole view is predicted again and the pool renewed.
+        pool_share: Share of the candidates, the best predicted, that rounds choose from.
+        pool_rounds: Rounds after which all candidates are predicted again and that choice renewed.
         members: Number of networks.
         floor: Quantile of the labels below which they are lifted to it.
         warm_epochs: Epochs of training in every round but the first.
@@ -90,40 +89,38 @@ class BestPredictor(Preset):
 
     def run_block(
         self,
-        view: View,
+        pool: Pool,
         seeds: Sequence[np.random.SeedSequence],
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
-        return [self._trial(view, seed, samples, protocol) for seed in seeds]
+        return [self._trial(pool, seed, samples, protocol) for seed in seeds]
 
     def _trial(
-        self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
+        self, pool: Pool, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
     ) -> Trace:
         sample_seed, choice_seed, network_seed = stream(seed, SEARCH_STREAM).spawn(3)
         rng = np.random.default_rng(choice_seed)
-        evaluator = TableEvaluator(view, seed, min(samples, self.max_samples), protocol)
-        known, labels = train_sample(view, evaluator, self.initial, protocol.sampling, sample_seed)
+        evaluator = evaluator_of(pool, seed, min(samples, self.max_samples), protocol)
+        known, labels = train_sample(pool, evaluator, self.initial, protocol.sampling, sample_seed)
+        candidates = candidates_of(pool, seed)
         elite = samples if protocol.repeats == "mean" else self.elite
         networks: list[GcnWeights] = []
         number = 0
-        while elite > 0 and not evaluator.done and len(known) < len(view):
-            networks = self._train(view, known, labels, networks, network_seed.spawn(self.members))
+        while elite > 0 and not evaluator.done and len(known) < len(candidates):
+            networks = self._train(pool, known, labels, networks, network_seed.spawn(self.members))
             if number % self.pool_rounds == 0:
-                scores = _mean(networks, plan_of(view, self.predictor))
-                size = max(math.ceil(self.pool_share * len(view)), 2 * self.batch)
-                pool = best_new(scores, known, size)
-                scores, plan = scores[pool], None
+                everything = _mean(networks, candidates.plan(self.predictor))
+                size = max(math.ceil(self.pool_share * len(candidates)), 2 * self.batch)
+                near = candidates.best_new(everything, known, size)
+                scores, plan = everything[candidates.places(near)], None
             else:
                 # Building a plan is only worth its time if rounds come that use it.
-                cells = view.cells.take(pool)
-                plan = plan or SharingPlan.build(
-                    cells, self.predictor.normalisation, self.predictor.layers
-                )
+                plan = plan or plan_for(members_of(pool, near), self.predictor)
                 scores = _mean(networks, plan)
-            new = np.flatnonzero(~np.isin(pool, known)).astype(np.int32)
-            ranked = pool[new[np.argsort(-scores[new], kind="stable")]]
+            new = np.flatnonzero(~np.isin(near, known)).astype(np.int32)
+            ranked = near[new[np.argsort(-scores[new], kind="stable")]]
             wanted = min(math.ceil(self.top_share * self.batch), elite)
             top, others = ranked[:wanted], ranked[wanted:]
             rest = rng.choice(others, min(self.batch - wanted, len(others)), replace=False)
@@ -137,14 +134,14 @@ class BestPredictor(Preset):
 
     def _train(
         self,
-        view: View,
+        pool: Pool,
         known: NDArray[np.int32],
         labels: NDArray[np.float32],
         networks: list[GcnWeights],
         seeds: Sequence[np.random.SeedSequence],
     ) -> list[GcnWeights]:
-        """Trains every network on all cells so far, from its weights if it has any."""
-        graphs = cell_graphs(view.cells.take(known), self.predictor.normalisation)
+        """Trains every network on all samples so far, from its weights if it has any."""
+        graphs = members_of(pool, known).graphs(self.predictor.normalisation)
         raised = lifted(labels, self.floor)
         if not networks:
             settings = self.predictor.for_samples(len(known))
@@ -156,11 +153,11 @@ class BestPredictor(Preset):
         ]
 
 
-def _mean(networks: list[GcnWeights], plan: SharingPlan) -> NDArray[np.float32]:
-    """The mean prediction of the networks for every cell of the plan."""
+def _mean(networks: list[GcnWeights], plan: Plan) -> NDArray[np.float32]:
+    """The mean prediction of the networks for everything in the plan."""
     total = np.zeros(len(plan), np.float32)
     for network in networks:
-        total += predict(network, plan)
+        total += plan.predict(network)
     return total / np.float32(len(networks))
 
 

@@ -18,16 +18,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nprep.errors import SettingsError
-from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import train
-from nprep.predictor.plan import predict
+from nprep.predictor.scoring import plan_for
 from nprep.predictor.settings import GcnSettings
-from nprep.search.archive import Archive, Breeding
-from nprep.search.evaluator import TableEvaluator
+from nprep.search.archive import Breeding, archive_of
+from nprep.search.evaluator import evaluator_of
 from nprep.search.method import Preset
+from nprep.search.pool import Pool
+from nprep.search.predicting import members_of
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
 from nprep.search.trace import Trace
-from nprep.table.view import View
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Npenas(Preset):
 
     Attributes:
         name: Name of the method.
-        initial: Random cells that a trial begins with, by the official sampler of specs.
-        batch: Cells trained in a round.
+        initial: Random architectures that a trial begins with, by the space's own sampler.
+        batch: Trainings in a round.
         max_samples: Samples after which a trial ends, since its rounds get slower and slower.
         breeding: How candidates are made; those beyond ``candidates`` are dropped.
         predictor: Of the graph network.
@@ -67,28 +67,31 @@ class Npenas(Preset):
 
     def run_block(
         self,
-        view: View,
+        pool: Pool,
         seeds: Sequence[np.random.SeedSequence],
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
         """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
-        return [self._trial(view, seed, samples, protocol) for seed in seeds]
+        return [self._trial(pool, seed, samples, protocol) for seed in seeds]
 
     def _trial(
-        self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
+        self, pool: Pool, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
     ) -> Trace:
         draws, networks = stream(seed, SEARCH_STREAM).spawn(2)
-        evaluator = TableEvaluator(view, seed, min(samples, self.max_samples), protocol)
-        archive = Archive(view, evaluator, seed_state(draws))
+        evaluator = evaluator_of(pool, seed, min(samples, self.max_samples), protocol)
+        archive = archive_of(pool, evaluator, draws)
         archive.train(archive.draw(self.initial))
         settings = self.predictor.for_samples(samples)
         while not evaluator.done:
             candidates = archive.candidates(self.breeding, self.breeding.candidates)
             if not len(candidates):
                 break
-            network = train(archive.cells, archive.values, settings, networks.spawn(1)[0])
-            scores = predict(network, view.cells.take(candidates.positions))
+            network = train(
+                members_of(pool, archive.positions), archive.values, settings, networks.spawn(1)[0]
+            )
+            plan = plan_for(members_of(pool, candidates.positions), settings)
+            scores = plan.predict(network)
             archive.train(candidates.take(np.argsort(-scores, kind="stable")[: self.batch]))
         return evaluator.trace()
 

@@ -6,6 +6,7 @@ hold to be the same methods.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -13,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.search.evaluator import Evaluator
+from nprep.search.evaluator import Evaluator, TableEvaluator
 from nprep.search.pool import Pool
+from nprep.search.trace import TimedTrace
+from nprep.table.view import View
 
 # A mutation or draw that leaves the pool, or is known, is drawn again so often.
 MAX_REDRAWS = 1000
@@ -115,6 +118,55 @@ def evolve(pool: Pool, evaluator: Evaluator, rng: np.random.Generator, settings:
         for (individual, _), value in zip(made, values.tolist(), strict=False):
             population.append((value, individual))
         del population[: -settings.population]
+
+
+def evolve_on_machines(
+    view: View,
+    evaluator: TableEvaluator,
+    rng: np.random.Generator,
+    settings: Evolving,
+    workers: int,
+) -> TimedTrace:
+    """One trial of :func:`evolve` with ``workers`` trainings in flight.
+
+    A machine that becomes free trains a child of those whose training has ended. With one worker
+    the trial is that of :func:`evolve`.
+
+    Args:
+        view: The architectures.
+        evaluator: Of the trial.
+        rng: Advanced.
+        settings: Population and tournament.
+        workers: Number of machines.
+    """
+    founders = settings.population if settings.founders is None else settings.founders
+    population: list[tuple[float, Any]] = []
+    # By the end of the training, then in the order of the starts.
+    running: list[tuple[float, int, float, Any]] = []
+    starts: list[float] = []
+    ends: list[float] = []
+    now, born = 0.0, 0
+    while not evaluator.done:
+        while len(running) == workers or (born >= founders and not population and running):
+            now, _, value, individual = heapq.heappop(running)
+            population.append((value, individual))
+            del population[: -settings.population]
+        if born < founders:
+            individual, position = first_position(view, rng, settings.initial)
+        else:
+            parent = population[_winner(rng, population, settings)][1]
+            individual, position = _child(view, rng, parent, settings.name)
+        charged = evaluator.charged
+        values = evaluator.query(position)
+        if not len(values):
+            break
+        end = now + float(evaluator.last_seconds[0])
+        if evaluator.charged > charged:
+            starts.append(now)
+            ends.append(end)
+        heapq.heappush(running, (end, born, float(values[0]), individual))
+        born += 1
+    return TimedTrace(evaluator.trace(), np.array(starts), np.array(ends))
 
 
 def _winner(
@@ -229,6 +281,4 @@ def climb(
                 if len(values) and values.max() > height:
                     improved = True
                     here, height = int(some[np.argmax(values)]), float(values.max())
-                    break
-                if evaluator.done:
                     break

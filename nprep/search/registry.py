@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import re
 from collections.abc import Callable
@@ -122,7 +121,7 @@ def make_method(name: str, train_samples: int, backend: str = "auto") -> Method:
     if name in _PREDICTORS:
         module = importlib.import_module(_PREDICTORS[name])
         method: Preset = module.preset(name, train_samples)
-        return dataclasses.replace(method, backend=backend) if method.backend else method
+        return method.with_backend(backend)
     if ":" in name:
         return _import_method(name)
     found = _of_other_packages(name)

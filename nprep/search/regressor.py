@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.search.evaluator import TableEvaluator, keep_predictions
+from nprep.search.evaluator import evaluator_of, keep_predictions
 from nprep.search.method import Preset
-from nprep.search.neural_predictor import best_new, train_sample
+from nprep.search.pool import Pool
+from nprep.search.predicting import candidates_of, train_sample
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
 from nprep.search.trace import Predictions, Trace
-from nprep.spaces.nb101.cells import CellBatch, encode_flat
-from nprep.table.view import View
 
 
 class Regressor(Protocol):
@@ -32,19 +31,20 @@ class Regressor(Protocol):
 
 @dataclass(frozen=True)
 class RegressorSearch(Preset):
-    """Trains N random cells, fits a regressor to them and trains the K cells it thinks best.
+    """Trains N random architectures, fits a regressor and trains the K that it predicts best.
 
     Attributes:
         name: Name of the method.
         make: Makes an untrained regressor from a seed; called once a trial.
-        train_samples: Number N of random cells that it trains on.
-        encode: Gives the (M, F) features of M cells.
+        train_samples: Number N of random architectures that it trains on.
+        encode: Gives the (M, F) features of a batch of M architectures; None takes the flat
+            encoding of the space.
     """
 
     make: Callable[[int], Regressor]
     train_samples: int = 172
     kind = "predictor"
-    encode: Callable[[CellBatch], NDArray[Any]] = encode_flat
+    encode: Callable[[Any], NDArray[Any]] | None = None
 
     def settings(self) -> dict[str, object]:
         """The fields, and where functions come from."""
@@ -52,12 +52,12 @@ class RegressorSearch(Preset):
             "name": self.name,
             "train_samples": self.train_samples,
             "regressor": _origin(self.make),
-            "features": _origin(self.encode),
+            "features": "encode_flat" if self.encode is None else _origin(self.encode),
         }
 
     def run_block(
         self,
-        view: View,
+        pool: Pool,
         seeds: Sequence[np.random.SeedSequence],
         samples: int,
         protocol: ReplayProtocol,
@@ -67,29 +67,35 @@ class RegressorSearch(Preset):
         Raises:
             SettingsError: If the regressor does not give one finite number a cell.
         """
-        features = np.asarray(self.encode(view.cells))
+        encode = self.encode or pool.space.encode_flat
+        everything = None
         traces = []
         for seed in seeds:
             sample_seed, regressor_seed = stream(seed, SEARCH_STREAM).spawn(2)
-            evaluator = TableEvaluator(view, seed, samples, protocol)
+            evaluator = evaluator_of(pool, seed, samples, protocol)
             known, labels = train_sample(
-                view, evaluator, self.train_samples, protocol.sampling, sample_seed
+                pool, evaluator, self.train_samples, protocol.sampling, sample_seed
             )
             if not evaluator.done:
+                candidates = candidates_of(pool, seed)
+                if everything is None or not pool.closed:
+                    everything = np.asarray(encode(pool.take(candidates.positions)))
                 regressor = self.make(int(regressor_seed.generate_state(1)[0]))
-                regressor.fit(features[known], labels)
-                scores = np.asarray(regressor.predict(features))
-                if scores.shape != (len(view),) or not np.isfinite(scores).all():
+                # What an encoding makes of one architecture may depend on the others.
+                learned = everything[known] if pool.closed else encode(pool.take(known))
+                regressor.fit(np.asarray(learned), labels)
+                scores = np.asarray(regressor.predict(everything))
+                if scores.shape != (len(candidates),) or not np.isfinite(scores).all():
                     raise SettingsError(
                         f"the regressor of method {self.name!r} gives {scores.shape} numbers for "
-                        f"{len(view)} cells, or some that are not finite: predict must give one "
-                        "finite number a cell."
+                        f"{len(candidates)} cells, or some that are not finite: predict must give "
+                        "one finite number a cell."
                     )
                 scores = scores.astype(np.float32)
                 # A regressor of one's own may predict anything that ascends with accuracy.
                 keep_predictions(evaluator, partial(Predictions, known, scores, unit=False))
-                left = samples - evaluator.charged
-                evaluator.query(best_new(scores, known, left))
+                best = candidates.best_new(scores, known, evaluator.left)
+                evaluator.query(best, final=True)
             traces.append(evaluator.trace())
         return traces
 

@@ -13,6 +13,7 @@ from nprep.errors import SettingsError
 # Keys of the independent streams that one trial's seed is split into.
 SEARCH_STREAM = 0
 NOISE_STREAM = 1
+CANDIDATE_STREAM = 2
 
 # With free duplicates a search that has nothing new to propose would never end.
 MAX_QUERIES_PER_SAMPLE = 100

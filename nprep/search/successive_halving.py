@@ -21,10 +21,12 @@ from nprep.kernels.numeric.rng import random_double, seed_state
 from nprep.kernels.search.breeding import draw_new
 from nprep.kernels.search.tpe import LEVELS, PARAMETERS, propose, to_codes
 from nprep.search.archive import Genotypes
-from nprep.search.baselines import space_of
-from nprep.search.evaluator import TableEvaluator
-from nprep.search.halving_clock import halve_concurrently
-from nprep.search.method import Preset
+from nprep.search.compiled import has_compiled_loops, view_arrays
+from nprep.search.evaluator import TableEvaluator, evaluator_of
+from nprep.search.halving_clock import Proposer, halve_concurrently
+from nprep.search.method import Preset, check_pool
+from nprep.search.plain_densities import Densities, PlainDensitySampler, PlainSampler
+from nprep.search.pool import Pool
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
 from nprep.search.trace import TimedTrace, Trace
 from nprep.table.view import View
@@ -43,8 +45,9 @@ class Hyperband(Preset):
 
     Attributes:
         name: Name of the method.
-        budgets: Lengths of the stages in epochs, ascending.
-        eta: One cell of this many is promoted to the next stage.
+        budgets: Lengths of the stages in epochs, ascending; a table of another space lacking them
+            is searched with its own.
+        eta: One cell of so many goes on to the next stage.
     """
 
     name: str = "hyperband"
@@ -61,9 +64,14 @@ class Hyperband(Preset):
         if self.eta < 2:
             raise SettingsError(f"{self.name} has eta {self.eta}: use at least 2.")
 
+    def budgets_on(self, pool: Pool) -> tuple[int, ...]:
+        """Its own on NASBench-101 and where the pool has them; else those of the pool."""
+        own = pool.space.name == "nb101" or set(self.budgets) <= set(pool.budgets)
+        return self.budgets if own or len(pool.budgets) < 2 else pool.budgets
+
     def run_block(
         self,
-        view: View,
+        pool: Pool,
         seeds: Sequence[np.random.SeedSequence],
         samples: int,
         protocol: ReplayProtocol,
@@ -73,45 +81,48 @@ class Hyperband(Preset):
         Raises:
             SettingsError: If the view lacks a length of training.
         """
-        for budget in self.budgets:
-            view.at(budget)
-        return [self._trial(view, seed, samples, protocol) for seed in seeds]
+        check_pool(self, pool)
+        return [self._trial(pool, seed, samples, protocol) for seed in seeds]
 
     def run_concurrently(
         self,
-        view: View,
+        pool: Pool,
         seeds: Sequence[np.random.SeedSequence],
         samples: int,
         protocol: ReplayProtocol,
         workers: int,
     ) -> list[TimedTrace]:
         """Runs one trial per seed on ``workers`` machines (see ``halving_clock``)."""
+        assert isinstance(pool, View)
         return [
             halve_concurrently(
-                self.sampler(view, stream(seed, SEARCH_STREAM), protocol.sampling),
-                TableEvaluator(view, seed, samples, protocol),
-                self.budgets,
+                self.sampler(pool, stream(seed, SEARCH_STREAM), protocol.sampling),
+                TableEvaluator(pool, seed, samples, protocol),
+                self.budgets_on(pool),
                 self.eta,
                 workers,
             )
             for seed in seeds
         ]
 
-    def sampler(self, view: View, seed: np.random.SeedSequence, sampling: str) -> Sampler:
-        """What proposes the cells of a trial."""
-        return Sampler(view, seed, sampling)
+    def sampler(self, pool: Pool, seed: np.random.SeedSequence, sampling: str) -> Proposer:
+        """What proposes the architectures of a trial."""
+        if has_compiled_loops(pool):
+            return Sampler(pool, seed, sampling)
+        return PlainSampler(pool, seed, sampling)
 
     def _trial(
-        self, view: View, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
+        self, pool: Pool, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
     ) -> Trace:
-        evaluator = TableEvaluator(view, seed, samples, protocol)
-        sampler = self.sampler(view, stream(seed, SEARCH_STREAM), protocol.sampling)
-        stages = len(self.budgets)
+        evaluator = evaluator_of(pool, seed, samples, protocol)
+        sampler = self.sampler(pool, stream(seed, SEARCH_STREAM), protocol.sampling)
+        budgets = self.budgets_on(pool)
+        stages = len(budgets)
         bracket = 0
         while not evaluator.done:
             left = stages - bracket % stages
             running = sampler.propose(-(-stages * self.eta ** (left - 1) // left))
-            for budget in self.budgets[stages - left :]:
+            for budget in budgets[stages - left :]:
                 values = evaluator.query(running.positions, budget)
                 sampler.learn(budget, running.take(slice(len(values))), values)
                 if len(values) < len(running):
@@ -133,7 +144,7 @@ class Sampler:
             seed: Decides the draws.
             sampling: "cells" or "specs" (see :class:`nprep.search.rules.ReplayProtocol`).
         """
-        self._space = space_of(view)
+        self._space = view_arrays(view)
         self._state = seed_state(seed)
         self._from_specs = sampling == "specs"
         self._taken = np.zeros(len(view), np.bool_)
@@ -192,9 +203,12 @@ class Bohb(Hyperband):
                 f"samples {self.samples}: use shares within 0 to 1 and at least 1 sample."
             )
 
-    def sampler(self, view: View, seed: np.random.SeedSequence, sampling: str) -> Sampler:
-        """What proposes the cells of a trial."""
-        return DensitySampler(view, seed, sampling, self)
+    def sampler(self, pool: Pool, seed: np.random.SeedSequence, sampling: str) -> Proposer:
+        """What proposes the architectures of a trial."""
+        if has_compiled_loops(pool):
+            return DensitySampler(pool, seed, sampling, self)
+        densities = Densities(self.top_share, self.samples, self.random_share)
+        return PlainDensitySampler(pool, seed, sampling, densities)
 
 
 class DensitySampler(Sampler):

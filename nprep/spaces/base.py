@@ -9,6 +9,7 @@ derives from :class:`nprep.spaces.choices.ChoiceSpace`, which implements nearly 
 from __future__ import annotations
 
 import abc
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -45,6 +46,42 @@ class Stored:
     shape: tuple[int, ...]
     axes: str
     meaning: str
+
+
+@dataclass(frozen=True)
+class Members:
+    """Some architectures together with their space, which is what predictors take.
+
+    Attributes:
+        space: The space.
+        batch: N of its architectures.
+    """
+
+    space: Space
+    batch: Any
+
+    def __len__(self) -> int:
+        """The number of architectures N."""
+        return len(self.batch)
+
+    def take(self, positions: NDArray[np.integer]) -> Members:
+        """Those at some positions, in that order."""
+        return Members(self.space, self.batch.take(positions))
+
+    def graphs(self, normalisation: str) -> GraphBatch:
+        """Their graphs; see :meth:`Space.graphs`."""
+        return self.space.graphs(self.batch, normalisation)
+
+    def order(self) -> NDArray[np.int32]:
+        """(N,) positions in which neighbours are most alike: by the codes of the space."""
+        return np.lexsort(self.space.to_codes(self.batch).T[::-1]).astype(np.int32)
+
+    def digest(self) -> str:
+        """Hex characters that no other architectures have, from the space's name and the codes."""
+        codes = np.ascontiguousarray(self.space.to_codes(self.batch))
+        found = hashlib.sha256(f"{self.space.name} {codes.shape}".encode())
+        found.update(codes.data)
+        return found.hexdigest()
 
 
 class Space(abc.ABC):

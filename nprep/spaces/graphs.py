@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,29 @@ from numpy.typing import NDArray
 from nprep.errors import SettingsError
 
 NORMALISATIONS = ("row", "symmetric", "sum")
+
+
+class HasGraphs(Protocol):
+    """What predictors learn from and rank: architectures that can be had as graphs.
+
+    :class:`nprep.spaces.base.Members` of any space, cells of NASBench-101, or graphs themselves.
+    """
+
+    def __len__(self) -> int:
+        """The number of architectures N."""
+
+    def graphs(self, normalisation: str, /) -> GraphBatch:
+        """Their graphs, with the weights that a normalisation gives."""
+
+    def order(self) -> NDArray[np.int32]:
+        """(N,) positions in which neighbours are most alike, so that they share most."""
+
+
+class HasDigest(HasGraphs, Protocol):
+    """Architectures that are told from others, so that what follows from them can be kept."""
+
+    def digest(self) -> str:
+        """Hex characters that no other architectures, or others in another order, have."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +51,8 @@ class GraphBatch:
         in_starts: Likewise, for the tails of the edges that end at the vertex.
         in_nodes: Likewise, for the tails of the edges that end at the vertex.
         in_weights: Likewise, for the tails of the edges that end at the vertex.
+        chain_length: Number of vertices of each graph where all of them are chains of one length,
+            with row-normalised weights; else 0.
     """
 
     types: NDArray[np.uint8]
@@ -39,6 +64,15 @@ class GraphBatch:
     in_starts: NDArray[np.int32]
     in_nodes: NDArray[np.int32]
     in_weights: NDArray[np.float32]
+    chain_length: int = 0
+
+    def graphs(self, normalisation: str) -> GraphBatch:
+        """Itself: its weights are what they are."""
+        return self
+
+    def order(self) -> NDArray[np.int32]:
+        """(N,) the order as it stands."""
+        return np.arange(len(self), dtype=np.int32)
 
     def __len__(self) -> int:
         """The number of graphs N."""

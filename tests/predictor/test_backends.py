@@ -23,7 +23,7 @@ from nprep.predictor.gcn import GcnWeights, train
 from nprep.predictor.plan import SharingPlan
 from nprep.predictor.settings import GcnSettings
 from nprep.spaces.graphs import GraphBatch
-from nprep.spaces.nb101.graphs import cell_graphs
+from nprep.spaces.nb101.batch import cell_graphs
 from tests.cuda.host_device import HostDevice, find_compiler
 from tests.predictor.naive_gcn import predict_cell, predict_cells
 from tests.predictor.some_cells import random_cells

@@ -12,7 +12,7 @@ from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import GcnWeights, fit, initial_parameters
 from nprep.predictor.labels import LabelScale
 from nprep.predictor.settings import GcnSettings
-from nprep.spaces.nb101.graphs import cell_graphs
+from nprep.spaces.nb101.batch import cell_graphs
 from tests.predictor.naive_gcn import predict_cells
 from tests.predictor.some_cells import random_cells
 

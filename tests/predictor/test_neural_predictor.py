@@ -17,13 +17,8 @@ from nprep.predictor.backends.cupy import CupyBackend
 from nprep.predictor.gcn import GcnWeights
 from nprep.predictor.settings import FAITHFUL, GcnSettings, MlpSettings
 from nprep.search import neural_predictor
-from nprep.search.neural_predictor import (
-    MlpPredictor,
-    NeuralPredictor,
-    best_new,
-    lifted,
-    preset,
-)
+from nprep.search.neural_predictor import MlpPredictor, NeuralPredictor, preset
+from nprep.search.predicting import best_new, lifted
 from nprep.search.registry import make_method
 from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.spaces.nb101.cells import CellBatch

@@ -20,8 +20,8 @@ from nprep.predictor.labels import LabelScale
 from nprep.predictor.plan import SharingPlan, predict
 from nprep.predictor.settings import GcnSettings
 from nprep.spaces.graphs import GraphBatch
+from nprep.spaces.nb101.batch import cell_graphs
 from nprep.spaces.nb101.cells import CellBatch
-from nprep.spaces.nb101.graphs import cell_graphs
 from tests.predictor.naive_gcn import matrix_of, predict_cell, predict_cells
 from tests.predictor.some_cells import random_cells
 

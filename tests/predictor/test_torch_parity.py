@@ -11,7 +11,7 @@ from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor.gcn import fit, initial_parameters
 from nprep.predictor.labels import LabelScale
 from nprep.predictor.settings import GcnSettings
-from nprep.spaces.nb101.graphs import cell_graphs
+from nprep.spaces.nb101.batch import cell_graphs
 from tests.predictor.some_cells import random_cells
 
 pytest.importorskip("torch", reason="torch is not installed: no oracle for training")

@@ -17,8 +17,8 @@ from nprep.predictor.labels import LabelScale
 from nprep.predictor.mlp import predict_perceptron, train_perceptron
 from nprep.predictor.plan import predict
 from nprep.predictor.settings import FAITHFUL, WIDTHS, GcnSettings, MlpSettings, width_for
+from nprep.spaces.nb101.batch import cell_graphs
 from nprep.spaces.nb101.cells import encode_flat
-from nprep.spaces.nb101.graphs import cell_graphs
 from tests.predictor.some_cells import random_cells
 
 SMALL = GcnSettings(width=16, head=(8,), epochs=6, learning_rate=1e-3)
@@ -179,9 +179,9 @@ def test_dropout_masks_keep_the_mean() -> None:
 def test_perceptron_fits_repeats_and_cuts_its_work() -> None:
     quality = CELLS.num_vertices.astype(np.float32) / 10
     settings = MlpSettings(head=(20, 10), epochs=200, dropout_head=0.0)
-    one, two = (train_perceptron(CELLS, quality, settings, seed(1)) for _ in range(2))
+    one, two = (train_perceptron(encode_flat(CELLS), quality, settings, seed(1)) for _ in range(2))
     np.testing.assert_array_equal(one.parameters, two.parameters)
-    scores = predict_perceptron(one, CELLS)
+    scores = predict_perceptron(one, encode_flat(CELLS))
     assert np.abs(scores - quality).mean() < 0.03
     features = np.tile(encode_flat(CELLS), (60, 1))
     many = predict_perceptron(one, features, threads=3)

@@ -14,7 +14,7 @@ from nprep.errors import SettingsError
 from nprep.kernels.nb101.sample import random_spec_batch
 from nprep.kernels.numeric.rng import seed_state
 from nprep.kernels.search.tpe import LEVELS, PARAMETERS, density, from_codes, propose, to_codes
-from nprep.search.baselines import space_of
+from nprep.search.compiled import view_arrays
 from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.search.successive_halving import Bohb, Hyperband, Model, widths_of
 from nprep.search.trace import Trace
@@ -145,7 +145,7 @@ def test_a_model_needs_enough_trainings_of_both_kinds() -> None:
 
 
 def test_proposals_are_like_the_good_and_unlike_the_bad() -> None:
-    space = space_of(VIEW)
+    space = view_arrays(VIEW)
     state = seed_state(np.random.SeedSequence(9))
     codes = to_codes(*random_spec_batch(state, 3000))
     convolutions = (codes[:, 21:] == 0).sum(axis=1)

@@ -9,8 +9,8 @@ from nprep.errors import InvalidSpecError, SettingsError
 from nprep.spaces.base import Space
 from nprep.spaces.choices import mix
 from nprep.spaces.graphs import graphs_from_matrices
+from nprep.spaces.nb101.batch import cell_graphs
 from nprep.spaces.nb101.cells import adjacency_matrices, cell_keys
-from nprep.spaces.nb101.graphs import cell_graphs
 from nprep.spaces.nb101.space import NB101, unpruned
 from nprep.spaces.proxyless.chains import ProxylessSpace, chain_graphs
 from nprep.spaces.proxyless.space import MobileSpace

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from nprep.predictor.gcn import GcnWeights
 from nprep.predictor.plan import SharingPlan
 from nprep.predictor.settings import GcnSettings
-from nprep.spaces.graphs import GraphBatch
-from nprep.spaces.nb101.cells import CellBatch
+from nprep.spaces.graphs import HasGraphs
 
 # Bytes that the buffers of a GPU's predictors may take together.
 DEFAULT_MEMORY = 4 << 30
@@ -24,13 +23,13 @@ class TrainingTask:
     """One predictor to train; see :func:`nprep.predictor.gcn.train`.
 
     Attributes:
-        cells: The N training cells, or their graphs.
+        cells: The N training architectures, or their graphs.
         labels: (N,) accuracies train a regressor, booleans a classifier.
         settings: Architecture and training.
         seed: Decides all that is random.
     """
 
-    cells: CellBatch | GraphBatch
+    cells: HasGraphs
     labels: NDArray[np.floating] | NDArray[np.bool_]
     settings: GcnSettings
     seed: np.random.SeedSequence

@@ -20,8 +20,6 @@ from nprep.predictor.labels import LabelScale, loss_kind
 from nprep.predictor.plan import Segment, SharingPlan
 from nprep.predictor.settings import GcnSettings
 from nprep.spaces.graphs import GraphBatch
-from nprep.spaces.nb101.cells import CellBatch
-from nprep.spaces.nb101.graphs import cell_graphs
 
 # Predictors whose outputs are held in host memory at once: 54 MB for a whole space.
 _AT_ONCE = 32
@@ -95,9 +93,7 @@ class CupyBackend:
         """
         groups: dict[tuple[GcnSettings, bool, int], list[tuple[int, TrainingTask, GraphBatch]]] = {}
         for place, task in enumerate(tasks):
-            graphs = task.cells
-            if isinstance(graphs, CellBatch):
-                graphs = cell_graphs(graphs, task.settings.normalisation)
+            graphs = task.cells.graphs(task.settings.normalisation)
             if len(graphs) == 0 or len(graphs) != len(task.labels):
                 raise SettingsError(
                     f"{len(graphs)} training cells come with {len(task.labels)} labels; give one "

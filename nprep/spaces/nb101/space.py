@@ -19,6 +19,7 @@ from nprep.kernels.nb101.cells import MAX_VERTICES, NUM_OPERATIONS, OUTPUT, UNUS
 from nprep.spaces.base import Space
 from nprep.spaces.graphs import GraphBatch
 from nprep.spaces.nb101 import tables
+from nprep.spaces.nb101.batch import cell_graphs
 from nprep.spaces.nb101.cells import (
     CellBatch,
     Spec,
@@ -36,7 +37,6 @@ from nprep.spaces.nb101.cells import (
     trainable_parameters,
 )
 from nprep.spaces.nb101.facts import SPACE_SIZE
-from nprep.spaces.nb101.graphs import cell_graphs
 from nprep.spaces.nb101.spec import OPERATION_NAMES
 from nprep.spaces.nb101.tables import FACTS, STORED
 
@@ -117,8 +117,7 @@ class Nb101Space(Space):
 
     def to_codes(self, batch: CellBatch) -> NDArray[np.uint8]:
         """(N, 11) uint8: adjacency bits, most significant byte first, then operations."""
-        bits = np.ascontiguousarray(batch.adjacency_bits, np.uint32).astype(">u4")
-        return np.concatenate([bits.view(np.uint8).reshape(-1, 4), batch.operations], axis=1)
+        return batch.codes()
 
     def from_codes(self, codes: NDArray[np.uint8]) -> CellBatch:
         """The cells of (N, 11) codes.

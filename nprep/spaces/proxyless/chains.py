@@ -113,6 +113,7 @@ def chain_graphs(encodings: NDArray[np.uint8], normalisation: str = "row") -> Gr
         in_starts=in_starts.astype(np.int32),
         in_nodes=in_nodes.astype(np.int32),
         in_weights=in_weights.astype(np.float32),
+        chain_length=length if normalisation == "row" else 0,
     )
 
 
