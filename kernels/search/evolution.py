@@ -59,6 +59,11 @@ class ViewArrays(NamedTuple):
     seconds: NDArray[np.float32]
 
 
+# Numba reads the type by this name in caches of compiled code that earlier versions left behind,
+# before it sees that they are outdated.
+Space = ViewArrays
+
+
 class Rules(NamedTuple):
     """How queries are answered and charged.
 

@@ -303,9 +303,7 @@ def view_digest(view: View) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for array in (
         view.rows,
-        view.cells.adjacency_bits,
-        view.cells.operations,
-        view.cells.num_vertices,
+        *view.space.to_arrays(view.cells).values(),
         view.validation,
         view.test,
         view.training_seconds,
