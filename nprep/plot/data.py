@@ -159,7 +159,7 @@ def figure_data(
     if x_axis == "seconds" and best is None:
         last = max(_places(each, each.method, x_axis)[0][-1] for each in all_series)
         first = float(last) / _DECADES
-    styles = iter(line_styles([each.method for each in all_series if each.method != "oracle"]))
+    styles = iter(line_styles([each.method for each in all_series if not each.is_bound]))
     lines: list[Line] = []
     oracles: list[tuple[str, float]] = []
     training: dict[int, list[float]] = {}
@@ -172,7 +172,7 @@ def figure_data(
                 np.maximum(best - values, SMALLEST_REGRET) for values in (middle, high, low)
             )
             draws = None if draws is None else np.maximum(best - draws[::-1], SMALLEST_REGRET)
-        if series.method == "oracle":
+        if series.is_bound:
             # Runs on the same view under the same rules have the same oracle, or nearly.
             if all(abs(value - middle[-1]) > 0.005 for _, value in oracles):
                 oracles.append((name, float(middle[-1])))

@@ -131,6 +131,7 @@ def prepare(settings: ReplaySettings, source: ViewSource, shard: Shard | None = 
         **({} if shard is None else {"shard": shard.to_json()}),
         "methods": {
             name: {
+                "kind": method.kind,
                 "train_samples": method.train_samples,
                 "horizon": settings.horizon(method),
             }

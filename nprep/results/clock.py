@@ -12,7 +12,7 @@ import csv
 import io
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,18 +146,20 @@ def all_by_training_time(all_curves: Sequence[Curves], limit: float | None) -> l
     timed = {
         curves.method: by_training_time(curves, limit)
         for curves in all_curves
-        if curves.method != "oracle"
+        if not curves.is_bound
     }
     ends = [curves.axis for curves in timed.values() if curves.axis is not None]
     start = min((float(axis[0]) for axis in ends), default=1.0)
     end = max((float(axis[-1]) for axis in ends), default=limit or 1.0)
     for curves in all_curves:
-        if curves.method == "oracle":
+        if curves.is_bound:
             constant = [
                 Steps(np.array([start]), curves.validation[row, -1:], curves.test[row, -1:])
                 for row in range(len(curves.test))
             ]
-            timed["oracle"] = by_time("oracle", 0, constant, end)
+            timed[curves.method] = replace(
+                by_time(curves.method, 0, constant, end), kind=curves.kind
+            )
     return [timed[curves.method] for curves in all_curves]
 
 

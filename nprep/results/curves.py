@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.runs.folder import Results
+from nprep.search.registry import kind_of
 from nprep.search.rules import ReplayProtocol
 from nprep.table.view import View
 
@@ -53,6 +54,7 @@ class Curves:
         epochs: (T, L) int32; their epochs, or None where it is ``full_epochs`` times the samples.
         axis: (L,) float64, ascending; the times in seconds that the columns stand for, or None
             where they stand for numbers of samples.
+        kind: As the method declares it; empty: as its name and N say.
         full_epochs: Epochs of a sample, which is a training in full; 0 where nobody asks.
     """
 
@@ -66,6 +68,17 @@ class Curves:
     epochs: NDArray[np.int32] | None = None
     axis: NDArray[np.float64] | None = None
     full_epochs: int = 0
+    kind: str = ""
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether this is what no method can beat, rather than a search."""
+        return (self.kind or kind_of(self.method, self.train_samples)) == "bound"
+
+    @property
+    def is_search(self) -> bool:
+        """Whether this is a method that spends the budget it is given."""
+        return self.train_samples == 0 and not self.is_bound
 
     def column(self, cost: float) -> int:
         """The index of the state after so many samples, or seconds; the last of those beyond."""
@@ -90,6 +103,7 @@ def curves_of(
     results: Results,
     view: View,
     protocol: ReplayProtocol | None = None,
+    kind: str = "",
 ) -> Curves:
     """The curves of trials.
 
@@ -101,10 +115,11 @@ def curves_of(
         method: Name of the method.
         train_samples: N of a predictor, else 0.
         horizon: The number of samples to which the curves reach; where the protocol limits seconds,
-            they reach as far as the longest trial, but for the oracle.
+            they reach as far as the longest trial, but for a bound.
         results: The trials' queries.
         view: The cells.
         protocol: The rules; None for the default.
+        kind: Of the method; empty: as its name and N say.
     """
     protocol = protocol or ReplayProtocol()
     positions, repeats = results.positions, results.repeats
@@ -120,7 +135,8 @@ def curves_of(
     test = tested(view, protocol, deployed, seen)
     charged = steps[None, :] < results.lengths[:, None]
     seconds = np.cumsum(np.where(charged, times, np.float32(0)), axis=1, dtype=np.float64)
-    if protocol.seconds is not None and method != "oracle":
+    bound = (kind or kind_of(method, train_samples)) == "bound"
+    if protocol.seconds is not None and not bound:
         horizon = min(horizon, values.shape[1])
     queries = epochs = None
     if results.epochs is not None:
@@ -143,6 +159,7 @@ def curves_of(
         queries,
         epochs,
         full_epochs=view.full_epochs,
+        kind=kind,
     )
 
 

@@ -96,7 +96,7 @@ def compare(
 
 def is_sequential(curves: Curves) -> bool:
     """Whether the method is one that a predictor may be compared with."""
-    return curves.train_samples == 0 and curves.method != "oracle"
+    return curves.is_search
 
 
 def reference_of(all_curves: Sequence[Curves]) -> Curves | None:
@@ -139,7 +139,7 @@ def needed(
         wanted = resampled_reference[:, [column]]
         methods = {}
         for curves in all_curves:
-            if curves.method == "oracle":
+            if curves.is_bound:
                 continue
             resampled = bootstrap_means(curves, metric, settings.bootstrap, settings.seed)
             costs = cost_to_reach(curves, resampled, wanted)[:, 0]

@@ -193,7 +193,13 @@ class Run:
         entry = self.summary["methods"][method]
         results = self.results(method, view)
         return curves_of(
-            method, entry["train_samples"], entry["horizon"], results, view, self.rules
+            method,
+            entry["train_samples"],
+            entry["horizon"],
+            results,
+            view,
+            self.rules,
+            str(entry.get("kind", "")),
         )
 
 
@@ -240,7 +246,11 @@ def read_run(path: Path) -> Run:
         if not isinstance(n, int) or not isinstance(entry.get("horizon"), int):
             raise _damaged(folder / SUMMARY, f"method {method!r} has no train_samples and horizon")
         train_samples[method] = n
-    series = read_series(curves, train_samples)
+    kinds = {m: str(entry.get("kind", "")) for m, entry in summary.get("methods", {}).items()}
+    series = tuple(
+        dataclasses.replace(each, kind=kinds.get(each.method, ""))
+        for each in read_series(curves, train_samples)
+    )
     if "draws" in summary:
         read_output(folder, CURVES_OF_DRAWS)
         series = with_columns(series, folder / CURVES_OF_DRAWS)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nprep.errors import RunFolderError
 from nprep.results.clock import row_at, time_grid
 from nprep.results.curves import Curves, curve_row, sample_grid
+from nprep.search.registry import kind_of
 
 METRICS = ("test", "validation")
 STATISTICS = ("mean", "std", "q25", "median", "q75")
@@ -43,6 +44,7 @@ class Series:
         trained: Where on that axis the N cells of a predictor are trained; 0 for sequential
             methods and where it is not known.
         workers: Number of machines, for curves by the clock; else 0.
+        kind: As the method declares it; empty: as its name and N say.
     """
 
     method: str
@@ -53,6 +55,12 @@ class Series:
     axis: str = "samples"
     trained: float = 0.0
     workers: int = 0
+    kind: str = ""
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether this is what no method can beat, rather than a search."""
+        return (self.kind or kind_of(self.method, self.train_samples)) == "bound"
 
     @property
     def samples(self) -> NDArray[np.int64]:
@@ -97,6 +105,7 @@ def series_of(curves: Curves) -> Series:
         {name: np.array([row[name] for row in rows], np.float64) for name in names},
         axis,
         trained,
+        kind=curves.kind,
     )
 
 

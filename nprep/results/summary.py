@@ -31,6 +31,7 @@ from nprep.runs.protocols import (
     published_of,
 )
 from nprep.runs.settings import ReplaySettings
+from nprep.search.registry import kind_of
 from nprep.search.rules import ReplayProtocol
 from nprep.table.view import View
 
@@ -88,6 +89,7 @@ def _method_json(curves: Curves, timed: Curves | None, settings: ReplaySettings)
     final = curve_row(curves, curves.horizon)
     statistics = _row_statistics(curves, curves.horizon, weights)
     content = {
+        "kind": curves.kind or kind_of(curves.method, curves.train_samples),
         "train_samples": curves.train_samples,
         "horizon": curves.horizon,
         "final": {**final, **statistics},
@@ -120,7 +122,7 @@ def _regret_json(
     all_curves: Sequence[Curves], best: dict[str, float], settings: ReplaySettings, axis: str
 ) -> dict[str, Any]:
     """The mean regret of every method up to the shortest budget among them."""
-    searches = [curves for curves in all_curves if curves.method != "oracle"]
+    searches = [curves for curves in all_curves if not curves.is_bound]
     start = max(
         (1.0 if curves.axis is None else float(curves.axis[0]) for curves in searches), default=1.0
     )
@@ -140,7 +142,7 @@ def _regret_json(
 
 def _wins_json(all_curves: Sequence[Curves], settings: ReplaySettings) -> list[dict[str, Any]]:
     """How often a trial of one method beats a trial of another by test accuracy."""
-    searches = [curves for curves in all_curves if curves.method != "oracle"]
+    searches = [curves for curves in all_curves if not curves.is_bound]
     weights = {
         curves.method: weights_for(curves, settings.bootstrap, settings.seed) for curves in searches
     }

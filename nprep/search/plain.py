@@ -264,21 +264,48 @@ def climb(
         return values
 
     while not evaluator.done:
-        starts = draw_new(pool, rng, initial, taken)
-        values = train(starts)
+        starts, positions = _new_starts(pool, rng, initial, taken)
+        if not len(positions):
+            return
+        values = train(positions)
         if not len(values):
             return
-        here, height = int(starts[np.argmax(values)]), float(values.max())
+        best = int(np.argmax(values))
+        # A batch of one, which may carry more than a position (see ``evolve``).
+        here, height = starts[best], float(values[best])
         improved = True
         while improved and not evaluator.done:
             improved = False
-            around = rng.permutation(pool.neighbours(here))
-            around = around[[place not in taken for place in around.tolist()]]
-            step = len(around) if whole else max(1, pool.parallel)
-            for first in range(0, len(around), max(1, step)):
-                some = around[first : first + step]
-                values = train(some)
+            around = pool.space.neighbours(here)
+            positions = pool.find(around)
+            order = rng.permutation(len(positions))
+            new = [k for k in order if positions[k] >= 0 and int(positions[k]) not in taken]
+            step = max(1, len(new) if whole else pool.parallel)
+            for first in range(0, len(new), step):
+                some = np.array(new[first : first + step])
+                values = train(positions[some])
                 if len(values) and values.max() > height:
                     improved = True
-                    here, height = int(some[np.argmax(values)]), float(values.max())
+                    best = int(np.argmax(values))
+                    here, height = around.take(some[best : best + 1]), float(values[best])
                     break
+
+
+def _new_starts(
+    pool: Pool, rng: np.random.Generator, count: int, taken: set[int]
+) -> tuple[list[Any], NDArray[np.int32]]:
+    """Random new architectures by the space's own sampler, as batches of one, and positions."""
+    starts: dict[int, Any] = {}
+    for _ in range(count):
+        for _ in range(MAX_REDRAWS):
+            drawn = pool.space.sample(1, rng)
+            position = int(pool.find(drawn)[0])
+            if position >= 0 and position not in taken and position not in starts:
+                starts[position] = drawn
+                break
+        else:
+            left = draw_new(pool, rng, 1, taken | {*starts}, "cells")
+            if not len(left):
+                break
+            starts[int(left[0])] = pool.take(left)
+    return [*starts.values()], np.array([*starts], np.int32)

@@ -69,6 +69,13 @@ def method_names() -> list[str]:
     return [*_SEQUENTIAL, *_PREDICTORS]
 
 
+def kind_of(name: str, train_samples: int = 0) -> str:
+    """The kind of a method of which only a name and N are at hand, as in a file of curves."""
+    if name in _SEQUENTIAL:
+        return _SEQUENTIAL[name]().kind
+    return "predictor" if train_samples else "search"
+
+
 def register_method(name: str, method: object) -> None:
     """Makes a method known by a name, for this process.
 

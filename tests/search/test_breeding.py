@@ -11,7 +11,7 @@ from nprep.errors import SettingsError
 from nprep.kernels.nb101.sample import mutate_rates, random_spec
 from nprep.kernels.numeric.rng import seed_state, shuffle
 from nprep.kernels.search.breeding import NEIGHBOURS, neighbour
-from nprep.search.archive import Archive, Breeding
+from nprep.search.archive import Breeding, CellArchive
 from nprep.search.evaluator import TableEvaluator
 from nprep.search.local_search import LocalSearch, path_groups
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream, trial_seed
@@ -282,9 +282,9 @@ def test_mutations_change_as_often_as_their_rates_say() -> None:
         assert abs(count - expected) < 6 * np.sqrt(expected) + 1
 
 
-def archive(samples: int = 60, view: View = VIEW) -> Archive:
+def archive(samples: int = 60, view: View = VIEW) -> CellArchive:
     evaluator = TableEvaluator(view, trial_seed(0, "a", 0), samples, ReplayProtocol())
-    return Archive(view, evaluator, seed_state(np.random.SeedSequence(8)))
+    return CellArchive(view, evaluator, seed_state(np.random.SeedSequence(8)))
 
 
 def test_candidates_are_new_different_and_near_the_best() -> None:

@@ -58,6 +58,7 @@ def test_neighbours_of_a_cell_differ_in_one_edge_or_operation() -> None:
     )
     found = NB101.neighbours(cell)
     texts = set(NB101.format(found))
+    assert (found.num_vertices == 7).all()
     assert texts == {
         # One more edge, or another operation. Without an edge no path is left.
         '[[[0, 1, 1], [0, 0, 1], [0, 0, 0]], ["input", "conv1x1-bn-relu", "output"]]',

@@ -10,6 +10,7 @@ from nprep.plot.styles import GRID, ORACLE, line_styles
 from nprep.report.html import Picture
 from nprep.report.pictures.base import about_runs, picture
 from nprep.results.reading import Run
+from nprep.search.registry import kind_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +20,7 @@ def profile_picture(name: str, run: Run, samples: int, title: str) -> Picture:
     """The share of trials that reach each test accuracy."""
     profiles = run.summary["profiles"]
     thresholds = profiles["thresholds_percent"]
-    methods = [m for m in profiles["methods"] if m != "oracle"]
+    methods = [m for m in profiles["methods"] if kind_of(m) != "bound"]
     styles = dict(zip(methods, line_styles(methods), strict=True))
     shown = {m: each.get(str(samples)) for m, each in profiles["methods"].items()}
     shown = {m: each for m, each in shown.items() if each is not None}

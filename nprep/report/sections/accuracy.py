@@ -14,6 +14,7 @@ from nprep.report.tables.accuracy import (
 )
 from nprep.report.tables.efficiency import headline_table, target_table
 from nprep.results.reading import Run
+from nprep.search.registry import kind_of
 
 
 def accuracies(context: Context) -> Section:
@@ -44,7 +45,7 @@ def accuracies(context: Context) -> Section:
 def common_samples(run: Run) -> int:
     """The largest number of samples at which all searches have a profile; 0 if there is none."""
     profiles = run.summary.get("profiles", {}).get("methods", {})
-    known = [set(each) for method, each in profiles.items() if method != "oracle"]
+    known = [set(each) for method, each in profiles.items() if kind_of(method) != "bound"]
     if not known:
         return 0
     return max((int(samples) for samples in set.intersection(*known)), default=0)

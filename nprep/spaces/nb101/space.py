@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from nprep.errors import InvalidSpecError
 from nprep.kernels.nb101.cells import MAX_VERTICES, NUM_OPERATIONS, OUTPUT, UNUSED, VALID
 from nprep.spaces.base import Space
-from nprep.spaces.graphs import GraphBatch
+from nprep.spaces.graphs import GraphBatch, check_normalisation
 from nprep.spaces.nb101 import tables
 from nprep.spaces.nb101.batch import cell_graphs
 from nprep.spaces.nb101.cells import (
     CellBatch,
     Spec,
-    cell_keys,
     cells_from_specs,
     encode_flat,
     enumerate_space,
@@ -71,9 +70,10 @@ class Nb101Space(Space):
         return mutate(unpruned(batch, rng), rng, "notebook")
 
     def neighbours(self, batch: CellBatch) -> CellBatch:
-        """The cells that differ in one edge or operation, pruned, ascending by key.
+        """The cells that differ in one edge or operation, as unpruned specs, ascending by key.
 
-        They are those of any unpruned spec of the cell that gives its idle vertices no edges.
+        The idle vertices of an unpruned spec may be connected by a change; those of a pruned cell
+        have no edges, so that none connects them.
         """
         bits, operations = _embedded(batch.take(np.array([0])))
         single = bits ^ (np.uint32(1) << np.arange(_PAIRS, dtype=np.uint32))
@@ -86,10 +86,10 @@ class Nb101Space(Space):
             np.concatenate([np.repeat(operations, _PAIRS, axis=0), labels]),
             np.full(_PAIRS + len(labels), MAX_VERTICES, np.uint8),
         )
-        codes, cells = prune_cells(specs)
-        cells = cells.take(np.flatnonzero(codes == VALID))
-        keys, first = np.unique(cell_keys(cells), return_index=True)
-        return cells.take(first[keys != self.keys(batch.take(np.array([0])))[0]])
+        codes, keys = spec_keys(specs)
+        valid = np.flatnonzero(codes == VALID)
+        keys, first = np.unique(keys[valid], return_index=True)
+        return specs.take(valid[first[keys != self.keys(batch.take(np.array([0])))[0]]])
 
     def keys(self, batch: CellBatch) -> NDArray[np.uint64]:
         """(N,) uint64; the canonical keys, equal for isomorphic cells only."""
@@ -109,11 +109,12 @@ class Nb101Space(Space):
 
     def encode_flat(self, batch: CellBatch) -> NDArray[np.float32]:
         """One-hot operations, then the upper triangle: (N, 56) float32."""
-        return encode_flat(batch)
+        return encode_flat(self.pruned(batch))
 
     def graphs(self, batch: CellBatch, normalisation: str = "row") -> GraphBatch:
         """The cells as graphs; a node's type is its operation code."""
-        return cell_graphs(batch, normalisation)
+        check_normalisation(normalisation)
+        return cell_graphs(self.pruned(batch), normalisation)
 
     def to_codes(self, batch: CellBatch) -> NDArray[np.uint8]:
         """(N, 11) uint8: adjacency bits, most significant byte first, then operations."""
@@ -166,7 +167,8 @@ class Nb101Space(Space):
 
     def format(self, batch: CellBatch) -> list[str]:
         """Matrix and operations in JSON."""
-        return [json.dumps([spec.matrix, spec.operations]) for spec in specs_from_cells(batch)]
+        specs = specs_from_cells(self.pruned(batch))
+        return [json.dumps([spec.matrix, spec.operations]) for spec in specs]
 
     def describe(self, batch: CellBatch) -> list[dict[str, object]]:
         """Matrix, operations, module hash and number of trainable parameters."""
