@@ -54,8 +54,8 @@ class LocalSearch(Preset):
             paper's plain form; otherwise the first better neighbour is the step, as in naszilla.
         continuing: Whether a climb goes on from the best cell whose neighbours were not tried yet,
             instead of starting again at a local optimum (``stop_at_minimum=False`` in naszilla).
-        same_paths: On tables of NASBench-101, whether cells with the same paths count as one, as in naszilla: no second one is
-            trained.
+        same_paths: On tables of NASBench-101, whether cells with the same paths count as one, as in
+            naszilla: no second one is trained.
     """
 
     name: str = "local-search"

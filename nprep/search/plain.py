@@ -244,7 +244,12 @@ def _one_new(
 
 
 def climb(
-    pool: Pool, evaluator: Evaluator, rng: np.random.Generator, initial: int, whole: bool
+    pool: Pool,
+    evaluator: Evaluator,
+    rng: np.random.Generator,
+    initial: int,
+    whole: bool,
+    continuing: bool = False,
 ) -> None:
     """One trial of local search (White, Nolen and Savani, 2021); nothing is trained twice.
 
@@ -255,40 +260,49 @@ def climb(
         initial: Random architectures of each start, the best of which is where the climb begins.
         whole: Train all neighbours and move to the best of them, if it is better; otherwise move to
             the first that is better.
+        continuing: Go on from the best so far whose neighbours were not tried, instead of moving to
+            the better neighbour or starting again.
     """
     taken: set[int] = set()
+    # Batches of one, which may carry more than a position (see ``evolve``), and their values.
+    seen: list[Any] = []
+    heights: list[float] = []
+    tried: set[int] = set()
 
-    def train(positions: NDArray[np.int32]) -> NDArray[np.float32]:
+    def train(batches: list[Any], positions: NDArray[np.int32]) -> int | None:
+        """Trains some; returns the number of the best among all seen, if they were answered."""
+        first = len(seen)
         values = evaluator.query(positions)
         taken.update(positions[: len(values)].tolist())
-        return values
+        seen.extend(batches[: len(values)])
+        heights.extend(values.tolist())
+        return first + int(np.argmax(values)) if len(values) else None
 
     while not evaluator.done:
         starts, positions = _new_starts(pool, rng, initial, taken)
-        if not len(positions):
+        here = train(starts, positions) if len(positions) else None
+        if here is None:
             return
-        values = train(positions)
-        if not len(values):
-            return
-        best = int(np.argmax(values))
-        # A batch of one, which may carry more than a position (see ``evolve``).
-        here, height = starts[best], float(values[best])
-        improved = True
-        while improved and not evaluator.done:
-            improved = False
-            around = pool.space.neighbours(here)
+        while here is not None and not evaluator.done:
+            tried.add(here)
+            around = pool.space.neighbours(seen[here])
             positions = pool.find(around)
-            order = rng.permutation(len(positions))
+            order = rng.permutation(len(positions)).tolist()
             new = [k for k in order if positions[k] >= 0 and int(positions[k]) not in taken]
             step = max(1, len(new) if whole else pool.parallel)
+            better = None
             for first in range(0, len(new), step):
                 some = np.array(new[first : first + step])
-                values = train(positions[some])
-                if len(values) and values.max() > height:
-                    improved = True
-                    best = int(np.argmax(values))
-                    here, height = around.take(some[best : best + 1]), float(values[best])
+                best = train(
+                    [around.take(some[k : k + 1]) for k in range(len(some))], positions[some]
+                )
+                if best is not None and heights[best] > heights[here]:
+                    better = best
                     break
+            here = better
+            if continuing:
+                left = [k for k in range(len(seen)) if k not in tried]
+                here = max(left, key=lambda k: heights[k], default=None)
 
 
 def _new_starts(
