@@ -231,13 +231,14 @@ class PlainArchive(Archive):
 class CellArchive(Archive):
     """An archive on a table of NASBench-101, in compiled loops.
 
-    It keeps the specs behind the cells, whose idle vertices a mutation may connect.
+    Attributes:
+        genotypes: The specs behind the cells trained, whose idle vertices a mutation may connect.
     """
 
     def __init__(self, view: View, evaluator: Evaluator, state: NDArray[np.uint64]) -> None:
         """Starts with nothing; see :class:`Archive`. ``state`` is advanced by every draw."""
         super().__init__(view, evaluator)
-        self._genotypes = Genotypes.empty(0)
+        self.genotypes = Genotypes.empty(0)
         self._state = state
         self._space = view_arrays(view)
         self._taken = np.zeros(len(view), np.bool_)
@@ -245,8 +246,8 @@ class CellArchive(Archive):
     def _keep(self, chosen: Proposals) -> None:
         assert isinstance(chosen, Genotypes)
         self._taken[chosen.positions] = True
-        held = self._genotypes
-        self._genotypes = Genotypes(
+        held = self.genotypes
+        self.genotypes = Genotypes(
             np.concatenate([held.bits, chosen.bits]),
             np.concatenate([held.operations, chosen.operations]),
             np.concatenate([held.positions, chosen.positions]),
@@ -266,7 +267,7 @@ class CellArchive(Archive):
     def candidates(self, rules: Breeding, capacity: int) -> Genotypes:
         """See :meth:`Archive.candidates`."""
         best = np.argsort(-self.values, kind="stable")[: rules.parents]
-        parents = self._genotypes.take(best)
+        parents = self.genotypes.take(best)
         bred = Genotypes.empty(capacity)
         found = children_of(
             self._state, self._space, parents.bits, parents.operations,

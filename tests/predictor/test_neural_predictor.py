@@ -16,12 +16,12 @@ from nprep.predictor.backends import numba as backends
 from nprep.predictor.backends.cupy import CupyBackend
 from nprep.predictor.gcn import GcnWeights
 from nprep.predictor.settings import FAITHFUL, GcnSettings, MlpSettings
-from nprep.search import neural_predictor
+from nprep.search import neural_predictor, predicting
 from nprep.search.neural_predictor import MlpPredictor, NeuralPredictor, preset
 from nprep.search.predicting import best_new, lifted
 from nprep.search.registry import make_method
 from nprep.search.rules import ReplayProtocol, trial_seed
-from nprep.spaces.nb101.cells import CellBatch
+from nprep.spaces.base import Members
 from nprep.table.view import View
 from tests.cuda.host_device import HostDevice, find_compiler
 from tests.synthetic import synthetic_view
@@ -128,7 +128,7 @@ def test_the_ranking_is_the_same_if_few_cells_are_classified(
 
     everything = best_new(scores, known, 40, accepts)
     asked.clear()
-    monkeypatch.setattr(neural_predictor, "_CLASSIFIED_AT_ONCE", 64)
+    monkeypatch.setattr(predicting, "_CLASSIFIED_AT_ONCE", 64)
     np.testing.assert_array_equal(best_new(scores, known, 40, accepts), everything)
     assert good[everything].all()
     assert len(asked) < 1500
@@ -145,16 +145,14 @@ def test_the_classifier_is_learned(view: View, monkeypatch: pytest.MonkeyPatch) 
         trained.append(labels)
         return train(cells, labels, *rest)  # type: ignore[arg-type] # passed on as it came
 
-    def only_small(weights: GcnWeights, cells: object, threads: int = 1) -> np.ndarray:
+    def only_small(weights: GcnWeights, members: Members, threads: int = 1) -> np.ndarray:
         assert weights.scale.kind == "class"
-        # The stored predictions of the first trial are of all cells, by their plan.
-        known = cells if isinstance(cells, CellBatch) else view.cells
-        return (known.num_vertices < 7).astype(np.float32)
+        return (members.batch.num_vertices < 7).astype(np.float32)
 
     scores = np.random.default_rng(0).random(len(view)).astype(np.float32)
     monkeypatch.setattr(backends, "train", spy)
     monkeypatch.setattr(neural_predictor, "predict", only_small)
-    monkeypatch.setattr(neural_predictor, "predictions", lambda *_: iter([scores]))
+    monkeypatch.setattr(predicting.Candidates, "scores", lambda *_: iter([scores]))
     learned = replace(QUICK, regressor_samples="classifier")
     method = NeuralPredictor("np", 60, predictor=learned)
     trace = method.run_block(view, seeds("np", 1), 80, PROTOCOL)[0]
@@ -213,7 +211,8 @@ def test_a_search_on_another_backend(
     host = CupyBackend(HostDevice(compiler, tmp_path))
     method = NeuralPredictor("np", 40, True, replace(QUICK, dropout_head=0.0), "numba")
     expected = method.run_block(view, seeds("np", 2), 60, PROTOCOL)
-    monkeypatch.setattr(neural_predictor, "make_backend", lambda choice: host)
+    for module in (neural_predictor, predicting):
+        monkeypatch.setattr(module, "make_backend", lambda choice: host)
     other = replace(method, backend="cupy")
     assert other.settings()["backend"] == host.describe()
     for one, two in zip(other.run_block(view, seeds("np", 2), 60, PROTOCOL), expected, strict=True):

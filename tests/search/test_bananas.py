@@ -171,6 +171,11 @@ def test_losses_are_as_defined(outputs: list[float], relative: bool) -> None:
     np.testing.assert_allclose(deltas, np.sign(predictions - truth) * weights / 4, rtol=1e-6)
 
 
+def encoded(positions: np.ndarray) -> np.ndarray:
+    cells = VIEW.cells.take(positions)
+    return path_encoding(cells.adjacency_bits, cells.operations, cells.num_vertices, 40)
+
+
 def test_the_ensemble_learns_what_makes_cells_good() -> None:
     rng = np.random.default_rng(3)
     chosen = rng.permutation(len(VIEW))[:400]
@@ -179,7 +184,7 @@ def test_the_ensemble_learns_what_makes_cells_good() -> None:
     quality = np.nanmax(VIEW.validation, axis=1)
     state = seed_state(np.random.SeedSequence(2))
     errors = predict_errors(
-        VIEW.cells.take(known), quality[known], VIEW.cells.take(unknown), 5,
+        encoded(known), quality[known], encoded(unknown), 5,
         PerceptronSettings(), state,
     )  # fmt: skip
     assert errors.shape == (5, 250)

@@ -53,6 +53,7 @@ def same(one: Trace, other: Trace) -> bool:
     return all(
         np.array_equal(getattr(one, field.name), getattr(other, field.name))
         for field in dataclasses.fields(Trace)
+        if field.name != "predictions"
     )
 
 
@@ -151,7 +152,7 @@ def test_a_view_without_short_trainings_is_refused_by_name(name: str) -> None:
     if set(method_of(name).budgets) <= {FULL_EPOCHS}:
         run(name, plain, ReplayProtocol(), range(1), 2)
         return
-    with pytest.raises(SettingsError, match="view 'completed' has no validation accuracy after 4"):
+    with pytest.raises(SettingsError, match="trains for 4, 12, 36 epochs and view"):
         run(name, plain, ReplayProtocol(), range(1), 2)
 
 

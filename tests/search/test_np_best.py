@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from nprep.errors import SettingsError
+from nprep.predictor.gcn import GcnWeights
+from nprep.predictor.plan import SharingPlan
 from nprep.predictor.settings import GcnSettings
 from nprep.search import np_best
 from nprep.search.np_best import BestPredictor
@@ -116,13 +118,13 @@ def test_rounds_learn() -> None:
 
 def test_the_pool_is_renewed_and_known_cells_stay_out(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    predict = np_best.predict
+    predict = SharingPlan.predict
 
-    def spy(weights: object, plan: object) -> np.ndarray:
-        asked.append(len(plan))  # type: ignore[arg-type] # a plan has a length
-        return predict(weights, plan)  # type: ignore[arg-type] # passed on as it came
+    def spy(plan: SharingPlan, weights: GcnWeights) -> np.ndarray:
+        asked.append(len(plan))
+        return predict(plan, weights)
 
-    monkeypatch.setattr(np_best, "predict", spy)
+    monkeypatch.setattr(SharingPlan, "predict", spy)
     method = replace(QUICK, members=1, elite=100, pool_share=0.1, pool_rounds=3, top_share=0.5)
     (trace,) = run(method, 24 + 60)
     assert asked == [1200, 120, 120, 1200, 120, 120]
