@@ -13,7 +13,7 @@ from nprep.results.trials import StoredTrials
 from nprep.runs.predictions import StoredPredictions, read_predictions
 from nprep.runs.settings import ReplaySettings
 from nprep.runs.shard import Shard
-from nprep.search.neural_predictor import best_new
+from nprep.search.predicting import best_new
 from tests.synthetic import SyntheticSource
 
 METHODS = ("np", "mlp", "random")
