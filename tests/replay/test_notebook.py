@@ -223,7 +223,7 @@ def test_regressor_search_keeps_to_the_rules() -> None:
 
     both = traces(seeds)
     alone = [*traces(seeds[:1]), *traces(seeds[1:])]
-    scores = Mean().predict(REGRESSOR.encode(VIEW.cells))
+    scores = Mean().predict(VIEW.space.encode_flat(VIEW.cells))
     for trace, same in zip(both, alone, strict=True):
         assert (trace.positions == same.positions).all()
         assert len(set(trace.positions.tolist())) == 50
