@@ -256,13 +256,17 @@ class LocalWorkers:
     advice = "free memory or use fewer --jobs"
     share_disk = True
 
-    def __init__(self, places: Sequence[Any], one_thread: bool = False) -> None:
+    def __init__(
+        self, places: Sequence[Any], one_thread: bool = False, daemon: bool = True
+    ) -> None:
         """Starts nothing yet.
 
         Args:
             places: What each process is told of its place, such as the name of its GPU.
             one_thread: Whether each is to use one thread, the cores being shared out already.
+            daemon: Whether they end with this process at the latest, and start none themselves.
         """
+        self._daemon = daemon
         self._places = list(places)
         self._variables = {_MARK: "1", **(dict.fromkeys(_ONE_THREAD, "1") if one_thread else {})}
         self._context = multiprocessing.get_context("spawn")
@@ -276,7 +280,9 @@ class LocalWorkers:
 
     def _start(self, maker: Maker, place: Any) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, maker, place), daemon=True)
+        process = self._context.Process(
+            target=_work, args=(theirs, maker, place), daemon=self._daemon
+        )
         try:
             with _environment(self._variables):
                 process.start()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nprep._console import Parser
 from nprep.imagenet import _flags
+from nprep.imagenet._flags import add_out
 from nprep.imagenet.search_cli import add_measure, add_search
 from nprep.imagenet.settings import PRESETS, TrainSettings, preset
 from nprep.spaces.proxyless import costs
@@ -21,7 +22,7 @@ def _train(args: argparse.Namespace) -> int:
     from nprep.imagenet.training.run import run_training
 
     given = _flags.given(args, TrainSettings)
-    output = Path(args.output)
+    output = Path(args.out)
     if (
         args.resume
         and (output / "args.yaml").exists()
@@ -49,10 +50,7 @@ def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
         "arch",
         help="22 digits from 0 to 6, largest, smallest, mobilenet-v2-like, or nb101:MATRIX:OPS",
     )
-    parser.add_argument(
-        "--out", dest="output", metavar="DIR", required=True, help="folder of the run"
-    )
-    parser.also_accept("--output", "--out")
+    add_out(parser, "folder of the run")
     parser.add_argument("--resume", action="store_true", help="resume the run in --out")
     parser.add_argument("--preset", default="", choices=["", *PRESETS], help="named settings")
     _flags.add_flags(parser, TrainSettings, skip=frozenset({"arch"}))
@@ -60,13 +58,13 @@ def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from nprep.imagenet._imports import need
+    from nprep._optional import need
 
-    need("torch", "export networks")
+    need("torch", "export networks", extra="imagenet")
     from nprep.imagenet.training.export import export, load_trained
 
     model, about = load_trained(Path(args.run_folder))
-    for path in export(model, about, Path(args.output), args.formats.split(",")):
+    for path in export(model, about, Path(args.out), args.formats.split(",")):
         print(path)
     return 0
 
@@ -74,10 +72,7 @@ def _export(args: argparse.Namespace) -> int:
 def _add_export(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("export", help="write a trained network for deployment")
     parser.add_argument("run_folder", help="folder of the training")
-    parser.add_argument(
-        "--out", dest="output", metavar="OUT", required=True, help="path without an ending"
-    )
-    parser.also_accept("--output", "--out")
+    add_out(parser, "path without an ending")
     parser.add_argument("--formats", default="torchscript,onnx,safetensors")
     parser.set_defaults(run=_export)
 
@@ -132,9 +127,9 @@ def _add_budget(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _full_size(args: argparse.Namespace) -> int:
-    from nprep.imagenet._imports import need
+    from nprep._optional import need
 
-    torch = need("torch", "train networks")
+    torch = need("torch", "train networks", extra="imagenet")
     from nprep.imagenet.training.full_size import full_size_report
     from nprep.imagenet.training.processes import choose_device
 

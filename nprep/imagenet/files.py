@@ -1,81 +1,72 @@
-"""Files that are whole or not there: tables, settings, results."""
+"""The files of trainings and studies: tables, settings, results, each whole or not there."""
 
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from nprep import _files
+from nprep._optional import need
 from nprep.errors import RunFolderError
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file beside its place, makes it durable, and moves it there.
-
-    Args:
-        path: The place; what was there stays until the new file is whole.
-        write: Writes the content.
+def write_file(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Writes a file that outlasts a power cut; what was there stays until the new one is whole.
 
     Raises:
         RunFolderError: If it cannot be written, for example to a full disk.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except (OSError, RuntimeError) as error:
-        # torch reports a failed write as RuntimeError and names no reason; the disk's is the cause.
-        temporary.unlink(missing_ok=True)
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        reason = "the disk is full" if full else str(error).splitlines()[0]
-        raise RunFolderError(
-            f"{path} cannot be written ({reason}): what was there before is untouched; make room "
-            "or mend the folder, then resume the run"
-        ) from error
+    _files.write_file(
+        path,
+        content,
+        durable=True,
+        error=RunFolderError,
+        advice="what was there before is untouched; make room or mend the folder, then resume",
+    )
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Writes a CSV file atomically; its columns are the same for the whole run."""
+    """Writes a CSV file; its columns are the same for the whole run."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    write_file(path, text.getvalue().encode())
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file atomically."""
-    text = json.dumps(content, indent=1) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    """Writes a JSON file."""
+    write_file(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes flat values as YAML (each value in its JSON form, which YAML contains)."""
-    text = "".join(f"{name}: {json.dumps(value)}\n" for name, value in values.items())
-    write_atomically(path, lambda file: file.write(text.encode()))
+    """Writes flat values as YAML, in their order."""
+    yaml = need("yaml", "write settings", "pyyaml", extra="imagenet")
+    text: str = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+    write_file(path, text.encode())
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads what :func:`write_yaml` wrote.
+def read_yaml(path: Path, advice: str = "start the run anew") -> dict[str, Any]:
+    """Reads flat values from YAML.
+
+    Args:
+        path: The file.
+        advice: What a user should do if it cannot be read.
 
     Raises:
-        RunFolderError: If the file is missing or damaged.
+        RunFolderError: If the file is missing, damaged, or no mapping of names.
     """
+    yaml = need("yaml", "read settings", "pyyaml", extra="imagenet")
     try:
-        pairs = (line.split(": ", 1) for line in path.read_text().splitlines() if line)
-        return {name: json.loads(value) for name, value in pairs}
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path} cannot be read ({error}): start the run anew") from error
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({_files.reason(error)}): {advice}."
+        ) from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise RunFolderError(f"{path} holds no settings: {advice}.")
+    return values

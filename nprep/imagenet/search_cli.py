@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from nprep.errors import SettingsError
+from nprep.errors import RunFolderError, SettingsError
 from nprep.imagenet import _flags
 from nprep.imagenet.data.layout import open_parts
-from nprep.imagenet.networks.latency import load_latency, make_limits, save_latency
+from nprep.imagenet.networks.latency import load_latency, save_latency
 from nprep.imagenet.settings import PRESETS, TrainSettings, preset
+from nprep.imagenet.study.engines import make_engine
+from nprep.imagenet.study.limits import make_limits
 from nprep.imagenet.study.report import format_summary, write_report
-from nprep.imagenet.study.strategies import METHODS
-from nprep.imagenet.study.study import Study, StudySettings, make_engine
+from nprep.imagenet.study.study import Study, StudySettings, best_of
+from nprep.search.registry import method_names
+from nprep.spaces.base import Space
+from nprep.spaces.proxyless.chains import ProxylessSpace
 from nprep.spaces.proxyless.space import MobileSpace
+from nprep.spaces.registry import get_space
 
+_LOG = logging.getLogger("nprep.imagenet")
+# Spaces whose networks can be trained.
+SPACES = ("proxyless", "nb101")
 # Set by the search itself, training by training.
 _NOT_FLAGS = frozenset({"arch", "device", "seed", "quiet", "epochs", "image_size", "tensorboard"})
 
@@ -27,24 +40,29 @@ def add_search(commands: Any) -> None:
     parser = commands.add_parser(
         "search",
         help="find a good network",
-        description="Trains N random networks, fits the predictor, trains the K networks that it "
-        "ranks highest, and exports the best of them. A search that ended early is resumed by "
-        "--resume.",
+        description="Runs search methods whose queries are answered by training networks, and "
+        "exports the best network of all. The neural predictor (np) trains N random networks, "
+        "learns from them, and trains the K that it likes best. Killed anywhere, --resume "
+        "continues.",
     )
-    parser.add_argument("--out", dest="output", metavar="OUT", required=True, help="study folder")
-    parser.also_accept("--output", "--out")
+    _flags.add_out(parser, "study folder")
     parser.add_argument("--resume", action="store_true", help="resume the study in --out")
     parser.add_argument(
         "--methods",
-        default="predictor",
-        help=f"which, joined by commas: {', '.join(METHODS)} (default: predictor)",
+        default="np",
+        help=f"which, joined by commas: {', '.join(method_names())}, or module:Class (default: np)",
+    )
+    parser.add_argument(
+        "--space",
+        default="proxyless",
+        choices=list(SPACES),
+        help="proxyless: chains of inverted bottlenecks; nb101: NASBench-101 cells, --width 1 at "
+        "the channels of the table (default: proxyless)",
     )
     numbers = parser.add_argument_group("size of the search")
     numbers.add_argument("--train-samples", type=int, default=119, metavar="N")
     numbers.add_argument("--top-k", type=int, default=10, metavar="K")
     numbers.add_argument("--candidates", type=int, default=112_000)
-    numbers.add_argument("--population", type=int, default=16, help="of evolution")
-    numbers.add_argument("--tournament", type=int, default=5, help="of evolution")
     numbers.add_argument("--seed", type=int, default=0)
     limits = parser.add_argument_group("limits (0: none)")
     limits.add_argument("--latency-table", default="", help="JSON file of measure-latency")
@@ -53,15 +71,23 @@ def add_search(commands: Any) -> None:
     limits.add_argument("--flops-max", type=float, default=0.0, help="millions, 2 per multiply-add")
     limits.add_argument("--parameters-max", type=float, default=0.0, help="millions")
     stages = parser.add_argument_group("trainings")
-    stages.add_argument("--preset", default="", choices=["", *PRESETS], help="of the K trainings")
+    stages.add_argument(
+        "--preset",
+        default=None,
+        choices=["", *PRESETS],
+        help="of all trainings (default: nb101 for --space nb101)",
+    )
+    stages.add_argument(
+        "--proxy-preset", default=None, choices=["", *PRESETS], help="of the N; default: as the K"
+    )
     stages.add_argument("--epochs", type=int, default=0, help="of the K trainings")
     stages.add_argument("--proxy-epochs", type=int, default=0, help="of the N; 0: as the K")
     stages.add_argument("--image-size", type=int, default=0, help="of the K trainings")
     stages.add_argument("--proxy-image-size", type=int, default=0, help="of the N; 0: as the K")
     engine = parser.add_argument_group("where trainings run")
-    engine.add_argument("--engine", default="local", choices=["local", "ray"])
     engine.add_argument("--jobs", type=int, default=0, help="trainings at a time; 0: one a GPU")
     engine.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    engine.add_argument("--engine", default="local", choices=["local", "ray"])
     engine.add_argument("--address", default="auto", help="of the Ray cluster, or local")
     engine.add_argument(
         "--gpus-per-task", type=float, default=1.0, metavar="G", help="GPUs of a training, with ray"
@@ -85,66 +111,120 @@ def _stages(args: argparse.Namespace) -> tuple[TrainSettings, TrainSettings]:
     given = _flags.given(args, TrainSettings)
     for name in _NOT_FLAGS:
         given.pop(name, None)
-    given |= {n: v for n in ("epochs", "image_size") if (v := getattr(args, n))}
-    full = preset(args.preset, **given, seed=args.seed)
+    named = args.preset
+    if named is None:
+        named = args.space if args.space in PRESETS else ""
+    lengths = {n: v for n in ("epochs", "image_size") if (v := getattr(args, n))}
+    full = preset(named, **given, **lengths, seed=args.seed)
+    base = full
+    if args.proxy_preset is not None:
+        base = preset(args.proxy_preset, **given, seed=args.seed)
     proxy = replace(
-        full,
-        epochs=args.proxy_epochs or full.epochs,
-        image_size=args.proxy_image_size or full.image_size,
+        base,
+        epochs=args.proxy_epochs or base.epochs,
+        image_size=args.proxy_image_size or base.image_size,
     )
     return proxy, full
 
 
+def _space(args: argparse.Namespace, full: TrainSettings, classes: int) -> Space:
+    """The space of a search, at the size of the networks that are trained."""
+    if args.space != "proxyless":
+        return get_space(args.space)
+    return ProxylessSpace(
+        MobileSpace(classes, full.image_size, full.width, full.depth, full.stem_stride)
+    )
+
+
 def _search(args: argparse.Namespace) -> int:
     proxy, full = _stages(args)
-    if args.jobs < 0:
-        raise SettingsError(f"jobs is {args.jobs}: it must be at least 0")
     settings = StudySettings(
-        methods=tuple(name.strip() for name in args.methods.split(",") if name.strip()),
+        # "predictor" was the name of np here.
+        methods=tuple(
+            "np" if name.strip() == "predictor" else name.strip()
+            for name in args.methods.split(",")
+            if name.strip()
+        ),
         train_samples=args.train_samples,
         top_k=args.top_k,
         candidates=args.candidates,
         seed=args.seed,
         proxy=proxy,
         full=full,
-        population=args.population,
-        tournament=args.tournament,
-        parallel=max(1, args.jobs),
         threads=args.predictor_threads,
     )
     # Reads the folder tree once, here, so that what is wrong with it is said at once.
-    classes = open_parts(full).num_classes
-    space = MobileSpace(classes, full.image_size, full.width, full.depth, full.stem_stride)
-    table = load_latency(Path(args.latency_table), space) if args.latency_table else None
+    parts = open_parts(full)
+    space = _space(args, full, parts.num_classes)
+    table = None
+    if args.latency_table:
+        if not isinstance(space, ProxylessSpace):
+            raise SettingsError("--latency-table is for --space proxyless: leave it out.")
+        table = load_latency(Path(args.latency_table), space.mobile)
     limits = make_limits(
         space, table, args.latency_min, args.latency_max, args.flops_max, args.parameters_max
     )
-    engine = make_engine(
-        args.engine, args.jobs, args.device, args.address, args.gpus_per_task, args.cpus_per_task
-    )
-    try:
-        study = Study(Path(args.output), settings, limits, engine, args.resume)
-    except BaseException:
-        engine.close()
-        raise
-    try:
-        study.run()
-        summary = write_report(study, table)
-        _deploy(study)
-    finally:
-        study.close()
+    with _told_to_stop(Path(args.out)):
+        address = args.address if args.engine == "ray" else None
+        engine = make_engine(
+            address, args.jobs, args.device, args.gpus_per_task, args.cpus_per_task, _say
+        )
+        try:
+            study = Study(
+                Path(args.out),
+                replace(settings, parallel=engine.parallel),
+                limits,
+                engine,
+                args.resume,
+                (len(parts.train), len(parts.val), parts.num_classes),
+            )
+        except BaseException:
+            engine.close()
+            raise
+        try:
+            study.run()
+            summary = write_report(study, table)
+            _deploy(study)
+        finally:
+            study.close()
     print(format_summary(summary, study.folder))
     return 0
 
 
+def _say(text: str) -> None:
+    _LOG.info(text)
+
+
+@contextlib.contextmanager
+def _told_to_stop(folder: Path) -> Iterator[None]:
+    """Turns SIGTERM, which clusters send before they kill, into an end that saves everything."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        # The worker processes get it next, and write checkpoints.
+        raise RunFolderError(
+            f"stopped by a signal; resume the study in {folder} with the same command and --resume."
+        )
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _deploy(study: Study) -> None:
-    """Exports the best network of the first method, in the formats whose packages are there."""
+    """Exports the best network of all methods, in the formats whose packages are there."""
     from importlib.util import find_spec
 
-    from nprep.imagenet.study.strategies import best_of
     from nprep.imagenet.training.export import export, load_trained
 
-    best = best_of(study.plan, study.ledger.proposals(study.settings.methods[0]))
+    best = best_of(
+        study.settings,
+        [query for method in study.settings.methods for query in study.ledger.queries(method)],
+    )
     if best is None:
         return
     model, about = load_trained(study.folder_of(best.training))
@@ -154,7 +234,7 @@ def _deploy(study: Study) -> None:
     if find_spec("onnx") and find_spec("onnxscript"):
         formats.append("onnx")
     for path in export(model, about, study.folder / "deploy" / "best", formats):
-        print(f"wrote {path}", file=sys.stderr)
+        _LOG.info("wrote %s", path)
 
 
 def add_measure(commands: Any) -> None:
@@ -165,8 +245,7 @@ def add_measure(commands: Any) -> None:
         description="Times every block alone and whole random networks; writes the table, with "
         "one factor that makes sums match networks, and says how well they do.",
     )
-    parser.add_argument("--out", dest="output", metavar="OUT", required=True, help="JSON file")
-    parser.also_accept("--output", "--out")
+    _flags.add_out(parser, "JSON file")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--batch-size", type=int, default=1)
@@ -181,9 +260,9 @@ def add_measure(commands: Any) -> None:
 
 
 def _measure(args: argparse.Namespace) -> int:
-    from nprep.imagenet._imports import need
+    from nprep._optional import need
 
-    torch = need("torch", "time networks")
+    torch = need("torch", "time networks", extra="imagenet")
     from nprep.imagenet.networks.measure import (
         compare_with_networks,
         describe_device,
@@ -204,7 +283,7 @@ def _measure(args: argparse.Namespace) -> int:
     table = table.times(check["factor"])
     about = {"device": describe_device(device), "batch_size": args.batch_size,
              "repeats": args.repeats, "against_whole_networks": check}  # fmt: skip
-    save_latency(Path(args.output), space, table, about)
+    save_latency(Path(args.out), space, table, about)
     print(
         f"{args.networks} random networks: {check['mean_measured_ms']} ms measured, "
         f"{check['mean_summed_ms']} ms summed over blocks timed alone; the table has the factor "

@@ -26,7 +26,14 @@ class Evaluator(Protocol):
 
     Each query is a round: its architectures could be trained side by side, so a method asks for as
     many at once as it can.
+
+    Attributes:
+        is_first: Whether this is the first trial of a run, whose predictions are kept.
+        predictions: Those predictions, once there are any.
     """
+
+    is_first: bool
+    predictions: Predictions | None
 
     @property
     def done(self) -> bool:
@@ -87,15 +94,15 @@ def evaluator_of(
 
 
 def keep_predictions(evaluator: Evaluator, predict: Callable[[], Predictions]) -> None:
-    """Keeps what a trial's predictor predicts for every architecture, if it is to be kept.
+    """Keeps what a trial's predictor predicts for its candidates, if it is to be kept.
 
-    It is for the first trial of a run on a table, where reports show it.
+    It is for the first trial of a run, where reports show it.
 
     Args:
         evaluator: Of the trial.
         predict: Gives the predictions; not called if they are not kept.
     """
-    if isinstance(evaluator, TableEvaluator) and evaluator.is_first:
+    if evaluator.is_first:
         evaluator.predictions = predict()
 
 

@@ -39,6 +39,7 @@ from nprep.search.predicting import (
 )
 from nprep.search.rules import SEARCH_STREAM, ReplayProtocol, stream
 from nprep.search.trace import Predictions, Trace
+from nprep.table.view import View
 
 # A regressor needs samples; a classifier that accepts fewer than this is not listened to.
 FEWEST_ACCEPTED = 10
@@ -160,16 +161,22 @@ class PredictorTrial:
             # One stage learns from failed trainings, too.
             self._label_floor = max(self._label_floor, ONE_STAGE_FLOOR)
         self._settings = method.predictor.for_samples(max(1, len(self._known)))
+        # A real training that failed answers 0, which teaches nothing.
+        self._trained = self._labels > 0
+        if self._trained.sum() < 2:
+            self._trained[:] = True
+        self._chosen = self._trained
         if not self.evaluator.done:
             self.candidates = candidates_of(pool, seed)
-            choices = compare_settings(
-                members_of(pool, self._known),
-                self._labels,
+            self._tuning = compare_settings(
+                members_of(pool, self._known[self._chosen]),
+                self._labels[self._chosen],
                 defaults.settings(self._settings, pool.space.code_width),
                 self._seeds[0],
+                pool.threads,
+                judge=not isinstance(pool, View),
             )
-            self._settings = choices[0].settings
-        self._chosen = np.ones(len(self._known), bool)
+            self._settings = self._tuning.best
         self._accepts: Callable[[NDArray[np.int32]], NDArray[np.bool_]] | None = None
         self._classifier: GcnWeights | None = None
         self._whole: NDArray[np.float32] | None = None
@@ -191,7 +198,8 @@ class PredictorTrial:
         self._accepts = accepts
         self._classifier, self._whole = classifier, whole
         accurate = self._labels > self._settings.threshold
-        self._chosen = regressor_samples(self._settings, accurate, accepts(self._known))
+        chosen = regressor_samples(self._settings, accurate, accepts(self._known))
+        self._chosen = chosen & self._trained
 
     def regressor_tasks(self, members: int) -> list[TrainingTask]:
         """What each of some regressors learns."""
@@ -201,7 +209,7 @@ class PredictorTrial:
         return [TrainingTask(chosen, labels, self._settings, seed) for seed in seeds]
 
     def keep(self, scores: NDArray[np.float32]) -> None:
-        """Keeps the predictions (C,) of a run's first trial on a table."""
+        """Keeps the predictions (C,) of a run's first trial."""
 
         def predictions() -> Predictions:
             accepted = None
@@ -210,7 +218,14 @@ class PredictorTrial:
                 if whole is None:
                     whole = self.candidates.plan(self._settings).predict(self._classifier)
                 accepted = whole > 0.5
-            return Predictions(self._known, scores, has_unit(self._settings), accepted)
+            return Predictions(
+                self._known,
+                scores,
+                has_unit(self._settings),
+                accepted,
+                self.candidates.positions,
+                self._tuning,
+            )
 
         keep_predictions(self.evaluator, predictions)
 

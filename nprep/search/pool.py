@@ -37,6 +37,10 @@ class Pool(Protocol):
         """How many trainings run side by side, so that a method may as well ask for as many."""
 
     @property
+    def threads(self) -> int:
+        """How many threads a method may train its predictors with."""
+
+    @property
     def closed(self) -> bool:
         """Whether it holds all its architectures from the start, so that ``len`` never changes."""
 

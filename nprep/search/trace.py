@@ -8,25 +8,30 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep.predictor.tuning import Tuning
 from nprep.search.rules import ReplayProtocol
 from nprep.table.view import View
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a trial's predictor predicts for every architecture of a table.
+    """What a trial's predictor predicts for its candidates: on a table, every architecture.
 
     Attributes:
         known: (N,) int32; positions of the architectures that it was trained on.
         scores: (M,) float32; validation accuracies in [0, 1], or scores without a unit.
         unit: Whether they are accuracies; else only their order means something.
         accepted: (M,) bool; what a classifier takes for accurate; None without one.
+        positions: (M,) int32; the candidates. None: everything in the pool.
+        tuning: How its settings were chosen; None where that is not known.
     """
 
     known: NDArray[np.int32]
     scores: NDArray[np.float32]
     unit: bool = True
     accepted: NDArray[np.bool_] | None = None
+    positions: NDArray[np.int32] | None = None
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)

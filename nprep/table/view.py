@@ -115,6 +115,11 @@ class View:
         """A replay charges one training after the other; ``--workers`` schedules them later."""
         return 1
 
+    @property
+    def threads(self) -> int:
+        """Trials are spread over processes, so each has one thread."""
+        return 1
+
     def sample(
         self, count: int, rng: np.random.Generator, sampling: str = "cells"
     ) -> NDArray[np.int32]:

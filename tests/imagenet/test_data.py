@@ -39,7 +39,7 @@ FLAGS = _FLAGS_TEXT.split()
 
 
 def train(data: Path, run: Path, *more: str) -> int:
-    return entry(["train", "0000000", "--data", str(data), "--output", str(run), *FLAGS, *more])
+    return entry(["train", "0000000", "--data", str(data), "--out", str(run), *FLAGS, *more])
 
 
 def shard_folder(root: Path) -> Path:

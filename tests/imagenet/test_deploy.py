@@ -90,7 +90,7 @@ def test_latency_is_measured_and_compared(
 ) -> None:
     shape = ["--image-size", "16", "--width", "0.05", "--depth", "2", "--num-classes", "3"]
     path = tmp_path / "latency.json"
-    command = ["measure-latency", "--output", str(path), "--repeats", "2", "--networks", "3"]
+    command = ["measure-latency", "--out", str(path), "--repeats", "2", "--networks", "3"]
     assert entry([*command, *shape, "--device", "cpu"]) == 0
     assert "Kendall tau" in capsys.readouterr().out
     space = MobileSpace(3, 16, 0.05, 2)
@@ -132,7 +132,7 @@ def test_small_commands(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_searches_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
 ) -> None:
-    assert entry(["search", "--output", str(tmp_path / "study"), "--device", "cpu", *flags]) == 2
+    assert entry(["search", "--out", str(tmp_path / "study"), "--device", "cpu", *flags]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert message in said

@@ -24,6 +24,7 @@ from nprep.imagenet.__main__ import entry  # noqa: E402
 from nprep.imagenet.study.engines import Outcome, Task, execute  # noqa: E402
 from nprep.imagenet.study.ledger import Ledger  # noqa: E402
 from nprep.imagenet.training.checkpoints import load_checkpoint  # noqa: E402
+from nprep.imagenet.training.folder import RunFolder  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +38,8 @@ SEARCH = _SEARCH_TEXT.split()
 
 class InlineEngine:
     """Trains in this process, one network after another."""
+
+    parallel = 1
 
     def run(
         self,
@@ -68,10 +71,11 @@ def finished(study: Path) -> dict[str, str]:
 def answers(study: Path) -> tuple[list[Any], dict[str, dict[str, Any]], dict[str, Any]]:
     """What the method asked for, and the results and the weights of every network."""
     ledger = Ledger(study / "ledger.sqlite")
-    asked = [(p.phase, p.training.encoding, p.predicted) for p in ledger.proposals("predictor")]
+    asked = [(q.phase, q.training.encoding, q.predicted) for q in ledger.queries("np")]
     trainings = ledger.trainings()
     ledger.close()
-    folders = {t.encoding: study / "trainings" / f"{t.number:04d}-{t.stage}" for t in trainings}
+    folders = {RunFolder(path).settings().arch: path for path in study.glob("trainings/*")}
+    assert folders.keys() == {t.encoding for t in trainings}
     weights = {name: load_checkpoint(path / "last.pt") for name, path in folders.items()}
     results = {t.encoding: {**(t.result or {}), "train_seconds": 0} for t in trainings}
     return asked, results, {n: {**s["model"], **s["average"]} for n, s in weights.items()}
@@ -83,9 +87,9 @@ def test_a_killed_search_resumes_and_repeats_no_training(
     with monkeypatch.context() as patch:
         patch.setattr(search_cli, "make_engine", lambda *args: InlineEngine())
         patch.setattr(search_cli, "_deploy", lambda study: None)
-        assert entry([*SEARCH, "--output", str(tmp_path / "whole")]) == 0
+        assert entry([*SEARCH, "--out", str(tmp_path / "whole")]) == 0
     study = tmp_path / "killed"
-    command = [sys.executable, "-m", "nprep.imagenet", *SEARCH, "--output", str(study), "--resume"]
+    command = [sys.executable, "-m", "nprep.imagenet", *SEARCH, "--out", str(study), "--resume"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     rng = np.random.default_rng()
     done: dict[str, str] = {}

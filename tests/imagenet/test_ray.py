@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("torchvision", reason="torchvision is not installed")
 pytest.importorskip("ray", reason="ray is not installed")
 
-from nprep.errors import SettingsError
-from nprep.imagenet.networks.latency import Limits
+from nprep.imagenet.study.engines import make_engine
 from nprep.imagenet.study.ledger import Ledger
-from nprep.imagenet.study.ray_engine import RayEngine
+from nprep.imagenet.study.limits import Limits
 from nprep.imagenet.study.study import Study, StudySettings
+from nprep.spaces.proxyless.chains import ProxylessSpace
 from nprep.spaces.proxyless.space import MobileSpace
 from tests.imagenet.helpers import tiny
 
@@ -30,16 +30,6 @@ def starts_of(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_no_cluster_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    # In Ray's place: on a machine with a cluster of its own, "auto" would find that.
-    def nobody(**options: object) -> None:
-        raise ConnectionError("Could not find any running Ray instance")
-
-    monkeypatch.setattr("ray.init", nobody)
-    with pytest.raises(SettingsError, match="no Ray cluster answers"):
-        RayEngine("auto", 0, 1)
-
-
 def test_a_study_survives_the_loss_of_a_node(tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 
@@ -48,9 +38,9 @@ def test_a_study_survives_the_loss_of_a_node(tmp_path: Path) -> None:
     cluster.wait_for_nodes()
     train = tiny(synthetic_data=400, epochs=3, checkpoint_steps=5)
     settings = StudySettings(("random",), 3, 1, 5, 0, train, train)
-    space = MobileSpace(3, 16, 0.05, 1, 1)
-    engine = RayEngine(cluster.address, 0, 1)
-    study = Study(tmp_path, settings, Limits(space, ()), engine, False)
+    space = ProxylessSpace(MobileSpace(3, 16, 0.05, 1, 1))
+    engine = make_engine(cluster.address, 0, "cpu", 0, 1, print)
+    study = Study(tmp_path, settings, Limits(space), engine, False)
     unfinished: list[Path] = []
 
     def lose_a_node() -> None:

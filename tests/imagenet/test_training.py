@@ -264,9 +264,9 @@ def test_full_disk_keeps_the_checkpoint(tmp_path: Path, monkeypatch: pytest.Monk
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(RunFolderError, match="the disk is full"):
-        files.write_atomically(tmp_path / "last.pt", lambda file: file.write(b"half"))
+    monkeypatch.setattr("nprep._files.os.fsync", full)
+    with pytest.raises(RunFolderError, match="No space left on device"):
+        files.write_file(tmp_path / "last.pt", lambda file: file.write(b"half"))
     assert (tmp_path / "last.pt").read_bytes() == before
     assert not list(tmp_path.glob(".*.tmp"))
 
@@ -318,8 +318,8 @@ def test_another_network_is_not_the_finished_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_training(tiny(), tmp_path)
-    assert entry(["train", ARCH, "--output", str(tmp_path), "--resume"]) == 0
-    assert entry(["train", "2000000", "--output", str(tmp_path), "--resume"]) == 2
+    assert entry(["train", ARCH, "--out", str(tmp_path), "--resume"]) == 0
+    assert entry(["train", "2000000", "--out", str(tmp_path), "--resume"]) == 2
     assert "arch '0000000'" in capsys.readouterr().err
 
 

@@ -8,8 +8,8 @@ see what one sees; a run that resumes from a checkpoint needs nothing but its po
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from nprep.imagenet.data.sources import DataError, Source
 from nprep.imagenet.data.transforms import Transform, decode
 
+_LOG = logging.getLogger("nprep.imagenet")
 # So many shards are mixed at a time.
 SHARDS_AT_ONCE = 16
 # Where Linux keeps the memory that processes share.
@@ -227,11 +228,9 @@ class Loader:
         """
         short = workers > 0 and shared_memory_is_short(workers, batch_bytes)
         if short:
-            print(
+            _LOG.warning(
                 f"{SHARED_MEMORY} has too little room for {workers} loader processes: batches go "
-                "through pipes, which is slower (Docker: --shm-size 8g or --ipc host)",
-                file=sys.stderr,
-                flush=True,
+                "through pipes, which is slower (Docker: --shm-size 8g or --ipc host)"
             )
         self._loader: DataLoader[Any] = DataLoader(
             images,

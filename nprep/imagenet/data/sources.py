@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep._optional import need
 from nprep.errors import NprepError
-from nprep.imagenet._imports import need
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff"}
 
@@ -127,7 +127,7 @@ class SyntheticSource:
 
     def read(self, index: int) -> bytes:
         """The encoded image."""
-        image = need("PIL.Image", "make images up", "pillow")
+        image = need("PIL.Image", "make images up", "pillow", extra="imagenet")
         rng = np.random.default_rng((self._seed, index))
         noise = rng.normal(self._colours[self.labels[index]], 40, (self._size, self._size, 3))
         out = io.BytesIO()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from nprep.imagenet._imports import need
+from nprep._optional import need
 from nprep.imagenet.settings import TrainSettings
 
 Transform = Callable[[Any], Tensor]
@@ -32,7 +32,7 @@ def decode(content: bytes) -> Any:
     Raises:
         ValueError: If it cannot be decoded; the message says why.
     """
-    image = need("PIL.Image", "decode images", "pillow")
+    image = need("PIL.Image", "decode images", "pillow", extra="imagenet")
     try:
         with warnings.catch_warnings():
             # Odd EXIF data or palettes harm no pixel, and warnings may be errors.
@@ -72,7 +72,7 @@ def _tail(settings: TrainSettings, v2: Any) -> list[Any]:
 
 def training_transform(settings: TrainSettings) -> Transform:
     """What training images go through; draws from torch's global generator."""
-    v2 = need("torchvision.transforms.v2", "transform images")
+    v2 = need("torchvision.transforms.v2", "transform images", extra="imagenet")
     size = settings.image_size
     steps: list[Any]
     if settings.augment == "none":
@@ -94,7 +94,7 @@ def training_transform(settings: TrainSettings) -> Transform:
 
 def evaluation_transform(settings: TrainSettings) -> Transform:
     """What validation and test images go through."""
-    v2 = need("torchvision.transforms.v2", "transform images")
+    v2 = need("torchvision.transforms.v2", "transform images", extra="imagenet")
     size = settings.image_size
     shorter = round(size / settings.resize_ratio)
     steps = [v2.Resize(shorter, antialias=True), v2.CenterCrop(size), *_tail(settings, v2)]
@@ -106,7 +106,7 @@ def batch_mixer(settings: TrainSettings, num_classes: int) -> Callable[..., Any]
     """Mixup and cutmix (one of the two at random, where both are on), or None."""
     if not settings.mixup and not settings.cutmix:
         return None
-    v2 = need("torchvision.transforms.v2", "mix images")
+    v2 = need("torchvision.transforms.v2", "mix images", extra="imagenet")
     choices = []
     if settings.mixup:
         choices.append(v2.MixUp(alpha=settings.mixup, num_classes=num_classes))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-from torch import nn
+import json
+from typing import TYPE_CHECKING, Any
 
-from nprep.errors import InvalidSpecError
-from nprep.imagenet.networks.cell_network import CellNetwork
-from nprep.imagenet.networks.mobile import MobileNetwork
+import numpy as np
+
+from nprep.errors import InvalidSpecError, SettingsError
 from nprep.imagenet.settings import TrainSettings
+from nprep.spaces.base import Space
+from nprep.spaces.proxyless.chains import ProxylessSpace
 from nprep.spaces.proxyless.space import MobileSpace, round_channels
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CELL_PREFIX = "nb101:"
 _CODES = {
@@ -19,6 +24,7 @@ _CODES = {
     "input": 3,
     "output": 4,
 }
+_NAMES = {code: name for name, code in _CODES.items()}
 
 
 def space_of(settings: TrainSettings, num_classes: int) -> MobileSpace:
@@ -59,6 +65,39 @@ def parse_cell(text: str) -> tuple[np.ndarray, np.ndarray]:
     return matrix, np.array([_CODES[name] for name in names], np.uint8)
 
 
+def arch_of(space: Space, batch: Any) -> list[str]:
+    """What :func:`build` calls the architectures of a space.
+
+    Args:
+        space: A space whose networks can be built.
+        batch: Some of its architectures.
+
+    Raises:
+        SettingsError: If networks of that space can't be built.
+    """
+    if isinstance(space, ProxylessSpace):
+        return space.format(batch)
+    if space.name == "nb101":
+        texts = []
+        for text in space.format(batch):
+            matrix, operations = json.loads(text)
+            digits = "".join(str(int(entry)) for row in matrix for entry in row)
+            texts.append(f"{CELL_PREFIX}{digits}:{','.join(operations)}")
+        return texts
+    raise SettingsError(
+        f"networks of the space {space.name} can't be trained here: use --space proxyless or nb101."
+    )
+
+
+def parse_arch(space: Space, text: str) -> Any:
+    """The batch of one architecture that :func:`arch_of` wrote."""
+    if space.name == "nb101":
+        matrix, operations = parse_cell(text)
+        names = [_NAMES[code] for code in operations.tolist()]
+        return space.parse(json.dumps([matrix.tolist(), names]))
+    return space.parse(text)
+
+
 def build(settings: TrainSettings, num_classes: int) -> nn.Module:
     """Builds the network of a training, its weights drawn from torch's global generator.
 
@@ -69,6 +108,12 @@ def build(settings: TrainSettings, num_classes: int) -> nn.Module:
     Raises:
         InvalidSpecError: If the architecture is not of its space.
     """
+    # Here, not above: a search names architectures without loading torch.
+    from torch import nn
+
+    from nprep.imagenet.networks.cell_network import CellNetwork
+    from nprep.imagenet.networks.mobile import MobileNetwork
+
     model: nn.Module
     if settings.arch.startswith(CELL_PREFIX):
         matrix, operations = parse_cell(settings.arch)

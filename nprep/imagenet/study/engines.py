@@ -1,24 +1,18 @@
-"""Runs independent trainings: in worker processes here, or (``ray_engine``) on a cluster."""
+"""The trainings of a study as tasks for worker processes, of this machine or of a Ray cluster."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing as mp
-import os
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
-from nprep.errors import NprepError
+from nprep._optional import need
+from nprep._workers import LocalWorkers, RayCluster, Workers
+from nprep.errors import NprepError, SettingsError
 from nprep.imagenet.settings import TrainSettings, with_fields
 
-# A training whose process dies (killed, out of memory) is resumed so many times.
-MAX_DEATHS = 3
 # Seconds to wait for a run folder: what worked there for a search that was killed, or on a node
 # that left, ends by itself, on a busy machine not at once.
 PATIENCE = 120.0
@@ -31,7 +25,7 @@ class Task:
     Attributes:
         number: Its number in the ledger.
         settings: The training.
-        folder: Its run folder; what is there is gone on with.
+        folder: Its run folder; a training that is there is resumed.
     """
 
     number: int
@@ -56,6 +50,10 @@ class Outcome:
 
 class Engine(Protocol):
     """Something that runs trainings."""
+
+    @property
+    def parallel(self) -> int:
+        """The number of trainings that run at a time."""
 
     def run(
         self,
@@ -82,6 +80,7 @@ def execute(task: Task) -> Outcome:
     A network that does not fit in memory is trained with half the batch and twice the passes a
     step, and again, as long as the batch can be halved; then it has failed, and it alone.
     """
+    from nprep.imagenet.training.folder import StoppedError
     from nprep.imagenet.training.loop import DivergedError
     from nprep.imagenet.training.run import OutOfMemoryError, run_training
 
@@ -90,7 +89,15 @@ def execute(task: Task) -> Outcome:
         while True:
             try:
                 return Outcome(
-                    run_training(settings, task.folder, resume=True, patience=PATIENCE, alone=True)
+                    run_training(
+                        settings,
+                        task.folder,
+                        resume=True,
+                        # A signal to end lets it write a checkpoint first.
+                        listen=True,
+                        patience=PATIENCE,
+                        alone=True,
+                    )
                 )
             except (OutOfMemoryError, MemoryError):
                 batch, odd = divmod(settings.batch_size, 2)
@@ -102,18 +109,18 @@ def execute(task: Task) -> Outcome:
                 )
             # Out of the handler, which keeps the failed step's tensors alive.
             _free_memory()
-    except DivergedError as error:
-        return Outcome(None, str(error))
-    except OutOfMemoryError as error:
+    except StoppedError:
+        raise
+    except (DivergedError, OutOfMemoryError) as error:
         return Outcome(None, str(error))
     except NprepError as error:
         return Outcome(None, str(error), hopeless=True)
     except MemoryError:
-        return Outcome(None, f"training {task.folder} ran out of memory")
+        return Outcome(None, f"training {task.folder} ran out of memory.")
     except RuntimeError as error:
-        # torch's own: out of GPU memory, an operation that the device lacks.
-        first = str(error).splitlines()[0]
-        return Outcome(None, f"training {task.folder} failed in torch: {first}", hopeless=True)
+        # torch's own: an operation that the device lacks.
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        return Outcome(None, f"training {task.folder} failed in torch: {first}.", hopeless=True)
 
 
 def _free_memory() -> None:
@@ -126,57 +133,38 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _watch_parent(parent: int) -> None:
-    """Ends this process when its parent is gone, however that went."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+def on_device(place: str | float) -> Callable[[Task], Outcome]:
+    """Makes what a worker process runs.
+
+    Args:
+        place: The name of its device; on a Ray cluster, the number of GPUs of a task, of which it
+            sees no others.
+    """
+    device = place if isinstance(place, str) else ("cuda:0" if place else "cpu")
+
+    def run(task: Task) -> Outcome:
+        settings = with_fields(task.settings, device=device)
+        return execute(Task(task.number, settings, task.folder))
+
+    return run
 
 
-def _work(channel: Connection, parent: int) -> None:
-    """The life of a worker: takes tasks, sends outcomes."""
-    import signal
+class WorkerEngine:
+    """Trainings in worker processes."""
 
-    # Ctrl-C reaches the whole group; the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
-    while True:
-        try:
-            task = channel.recv()
-        except EOFError:
-            return
-        if task is None:
-            return
-        channel.send(execute(task))
-
-
-@dataclass
-class _Worker:
-    process: Any
-    channel: Connection
-    device: str
-    task: Task | None = None
-
-
-class LocalEngine:
-    """Worker processes on this machine, each with a device of its own."""
-
-    def __init__(self, devices: Sequence[str]) -> None:
-        """Prepares one worker a device; they start with the first task.
+    def __init__(self, workers: Workers, notice: Callable[[str], object]) -> None:
+        """Takes the processes.
 
         Args:
-            devices: For example ["cuda:0", "cuda:1"], or ["cpu", "cpu"].
+            workers: Of this machine or a cluster.
+            notice: Is told, in a sentence, what a user may want to know.
         """
-        self._context = mp.get_context("spawn")
-        self._devices = list(devices)
-        self._workers: list[_Worker] = []
+        self._workers, self._notice = workers, notice
 
-    def _spawn(self, device: str) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, os.getpid()))
-        process.start()
-        theirs.close()
-        return _Worker(process, ours, device)
+    @property
+    def parallel(self) -> int:
+        """See :class:`Engine`."""
+        return max(1, self._workers.places)
 
     def run(
         self,
@@ -184,69 +172,68 @@ class LocalEngine:
         started: Callable[[Task], None],
         ended: Callable[[Task, Outcome], None],
     ) -> None:
-        """Runs all tasks (see :class:`Engine`)."""
+        """See :class:`Engine`; a training whose process dies is resumed a few times."""
         waiting = deque(tasks)
         deaths: dict[int, int] = {}
-        wanted = min(len(self._devices), len(waiting))
-        while len(self._workers) < wanted:
-            self._workers.append(self._spawn(self._devices[len(self._workers)]))
-        while waiting or any(worker.task for worker in self._workers):
-            for worker in self._workers:
-                if waiting and worker.task is None:
-                    self._hand_out(worker, waiting.popleft(), started)
-            busy = [worker for worker in self._workers if worker.task]
-            ready = wait([w.channel for w in busy] + [w.process.sentinel for w in busy])
-            for worker in busy:
-                if worker.channel in ready or worker.process.sentinel in ready:
-                    task, outcome = self._collect(worker)
-                    if outcome is not None:
-                        ended(task, outcome)
-                        continue
-                    deaths[task.number] = deaths.get(task.number, 0) + 1
-                    if deaths[task.number] < MAX_DEATHS:
-                        waiting.appendleft(task)
-                    else:
-                        text = f"the process of training {task.folder} died {MAX_DEATHS} times"
-                        ended(task, Outcome(None, text))
-
-    @staticmethod
-    def _hand_out(worker: _Worker, task: Task, started: Callable[[Task], None]) -> None:
-        started(task)
-        worker.task = task
-        settings = with_fields(task.settings, device=worker.device)
-        try:
-            worker.channel.send(Task(task.number, settings, task.folder))
-        except OSError:
-            # It died idle; its sentinel tells, and the task goes to the next one.
-            return
-
-    def _collect(self, worker: _Worker) -> tuple[Task, Outcome | None]:
-        """What a worker has to say; None and a new process in its place, if it died."""
-        task = worker.task
-        assert task is not None
-        worker.task = None
-        try:
-            outcome: Outcome = worker.channel.recv()
-        except (EOFError, OSError):
-            worker.process.join()
-            worker.channel.close()
-            fresh = self._spawn(worker.device)
-            worker.process, worker.channel = fresh.process, fresh.channel
-            return task, None
-        return task, outcome
+        for one in self._workers.run(
+            on_device,
+            waiting,
+            name=lambda task: f"training {task.folder}",
+            started=started,
+            notice=self._notice,
+        ):
+            if one.answer is not None:
+                ended(one.task, one.answer)
+                continue
+            deaths[one.task.number] = deaths.get(one.task.number, 0) + 1
+            if deaths[one.task.number] <= self._workers.retries:
+                waiting.appendleft(one.task)
+            else:
+                text = (
+                    f"the process of training {one.task.folder} died "
+                    f"{deaths[one.task.number]} times ({one.died}): {self._workers.advice}."
+                )
+                ended(one.task, Outcome(None, text))
 
     def close(self) -> None:
-        """Ends the workers; what they were at can be resumed."""
-        for worker in self._workers:
-            if worker.task is None and worker.process.is_alive():
-                # It may die between the question and this.
-                with contextlib.suppress(OSError):
-                    worker.channel.send(None)
-            else:
-                worker.process.terminate()
-            worker.process.join(10)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.channel.close()
-        self._workers = []
+        """Ends the processes; what they were at can be resumed."""
+        self._workers.close()
+
+
+def make_engine(
+    address: str | None,
+    jobs: int,
+    device: str,
+    gpus: float,
+    cpus: float,
+    notice: Callable[[str], object],
+) -> Engine:
+    """The engine for a place.
+
+    Args:
+        address: Of a Ray cluster; None: this machine.
+        jobs: Trainings at a time on this machine; 0: one a GPU, or one on the CPU.
+        device: "auto", "cpu" or "cuda".
+        gpus: GPUs of one training on a cluster.
+        cpus: CPUs of one training on a cluster.
+        notice: See :class:`WorkerEngine`.
+
+    Raises:
+        SettingsError: If jobs are negative or no cluster answers.
+    """
+    if jobs < 0:
+        raise SettingsError(f"jobs is {jobs}: it must be at least 0.")
+    if address is not None:
+        cluster = RayCluster(address, cpus=cpus, gpus=gpus, may_grow=True)
+        return WorkerEngine(cluster, notice)
+    devices = ["cpu"] * (jobs or 1)
+    if device != "cpu":
+        # Only then: the search itself has no other use for torch until it exports.
+        cuda = need("torch", "train networks", extra="imagenet").cuda
+        if cuda.is_available():
+            count = cuda.device_count()
+            devices = [f"cuda:{number % count}" for number in range(jobs or count)]
+        elif device != "auto":
+            raise SettingsError(f"device {device} was asked for and there is no GPU: use cpu.")
+    # Trainings start loader processes, which daemons may not.
+    return WorkerEngine(LocalWorkers(devices, daemon=False), notice)

@@ -1,6 +1,6 @@
-"""The ledger of a study: which networks are wanted by whom, and what their trainings gave.
+"""The ledger of a study: what each method asked for, and what the trainings gave.
 
-One SQLite file. Every change is one transaction, so the ledger is whole whenever it is read; a
+One SQLite file. Every change is one transaction, so the ledger is whole whenever it is read. A
 training is known by its stage and network and is run once, however many methods ask for it.
 """
 
@@ -27,13 +27,18 @@ CREATE TABLE IF NOT EXISTS trainings (
   error TEXT,
   UNIQUE (stage, encoding)
 );
-CREATE TABLE IF NOT EXISTS proposals (
+CREATE TABLE IF NOT EXISTS queries (
   method TEXT NOT NULL,
   position INTEGER NOT NULL,
   phase TEXT NOT NULL,
   training INTEGER NOT NULL REFERENCES trainings (id),
-  predicted REAL,
   PRIMARY KEY (method, position)
+);
+CREATE TABLE IF NOT EXISTS predictions (
+  method TEXT NOT NULL,
+  encoding TEXT NOT NULL,
+  predicted REAL NOT NULL,
+  PRIMARY KEY (method, encoding)
 );
 """
 
@@ -45,7 +50,7 @@ class Training:
     Attributes:
         number: Its id.
         stage: "proxy" or "full".
-        encoding: The network.
+        encoding: The network, in its space's words.
         status: "pending", "running", "done" or "failed".
         starts: How often it was handed to a worker.
         result: What it gave, once done.
@@ -67,15 +72,16 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Proposal:
+class Query:
     """A network that a method asked for.
 
     Attributes:
         method: Who asked.
-        position: Its number among the method's proposals.
-        phase: "sample" or "top".
+        position: Its number among the method's queries.
+        phase: "search"; "final" for a last candidate; "promoted" for one that the study trained in
+            full since the method names no last candidates.
         training: The training of it.
-        predicted: What the predictor said, where one did.
+        predicted: What the method's predictor said, where it has one.
     """
 
     method: str
@@ -106,8 +112,8 @@ class Ledger:
                 raise
         except sqlite3.Error as error:
             raise RunFolderError(
-                f"study ledger {path} cannot be used ({error}): make room where the disk is full; "
-                "else restore it from a copy, or start another study"
+                f"study ledger {path} can't be used ({error}): make room where the disk is full; "
+                "else restore it from a copy, or start another study."
             ) from error
 
     def close(self) -> None:
@@ -124,8 +130,8 @@ class Ledger:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise RunFolderError(
-                f"study ledger {self.path} cannot be written ({error}): make room or mend the "
-                "folder, then continue with --resume"
+                f"study ledger {self.path} can't be written ({error}): make room or mend the "
+                "folder, then resume with --resume."
             ) from error
 
     def _read(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -133,8 +139,8 @@ class Ledger:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise RunFolderError(
-                f"study ledger {self.path} cannot be read ({error}): restore it from a copy, or "
-                "start another study"
+                f"study ledger {self.path} can't be read ({error}): restore it from a copy, or "
+                "start another study."
             ) from error
 
     def note(self, name: str, content: Any) -> None:
@@ -147,52 +153,74 @@ class Ledger:
         rows = self._read("SELECT content FROM notes WHERE name = ?", (name,))
         return json.loads(rows[0][0]) if rows else None
 
-    def propose(
-        self,
-        method: str,
-        phase: str,
-        stage: str,
-        encodings: Sequence[str],
-        predicted: Sequence[float | None] | None = None,
-    ) -> None:
-        """Adds a method's next proposals, all or none.
+    def ask(
+        self, method: str, start: int, phase: str, stage: str, encodings: Sequence[str]
+    ) -> list[Training]:
+        """Enters a method's next queries, all or none; those entered before must be the same.
 
         Args:
             method: Who asks.
-            phase: "sample" or "top".
-            stage: "proxy" or "full": how long they are to be trained.
+            start: How many queries it made before.
+            phase: See :class:`Query`.
+            stage: "proxy" or "full": how long the networks are to be trained.
             encodings: The networks; those trained already at that stage are not trained again.
-            predicted: Their predictions, or None.
+
+        Returns:
+            Their trainings, in order.
+
+        Raises:
+            RunFolderError: If the method asked for others before it was resumed.
         """
-        start = len(self.proposals(method))
-        says = predicted if predicted is not None else [None] * len(encodings)
+        before = self.queries(method)[start : start + len(encodings)]
+        for query, encoding in zip(before, encodings, strict=False):
+            if (query.training.encoding, query.training.stage) != (encoding, stage):
+                raise RunFolderError(
+                    f"method {method} asks for {encoding} ({stage}) where it asked for "
+                    f"{query.training.encoding} ({query.training.stage}) before this study was "
+                    "resumed: resume with the program that began it, or start another study."
+                )
         statements: list[tuple[str, Sequence[Any]]] = []
-        for position, (encoding, value) in enumerate(zip(encodings, says, strict=True), start):
+        first = start + len(before)
+        for position, encoding in enumerate(encodings[len(before) :], first):
             statements += [
                 (
                     "INSERT OR IGNORE INTO trainings (stage, encoding) VALUES (?, ?)",
                     (stage, encoding),
                 ),
                 (
-                    "INSERT INTO proposals SELECT ?, ?, ?, id, ? FROM trainings "
+                    "INSERT INTO queries SELECT ?, ?, ?, id FROM trainings "
                     "WHERE stage = ? AND encoding = ?",
-                    (method, position, phase, value, stage, encoding),
+                    (method, position, phase, stage, encoding),
                 ),
             ]
-        self._change(statements)
+        if statements:
+            self._change(statements)
+        return [q.training for q in self.queries(method)[start : start + len(encodings)]]
 
-    def proposals(self, method: str) -> list[Proposal]:
-        """A method's proposals, in order."""
+    def predict(self, method: str, encodings: Sequence[str], values: Sequence[float]) -> None:
+        """Keeps what a method's predictor says of networks; the last word counts."""
+        statement = "INSERT OR REPLACE INTO predictions VALUES (?, ?, ?)"
+        self._change([(statement, (method, e, v)) for e, v in zip(encodings, values, strict=True)])
+
+    def queries(self, method: str) -> list[Query]:
+        """A method's queries, in order."""
         rows = self._read(
-            "SELECT p.method, p.position, p.phase, p.predicted, t.id, t.stage, t.encoding, "
-            "t.status, t.starts, t.result, t.error FROM proposals p JOIN trainings t "
-            "ON t.id = p.training WHERE p.method = ? ORDER BY p.position",
+            "SELECT q.method, q.position, q.phase, p.predicted, t.id, t.stage, t.encoding, "
+            "t.status, t.starts, t.result, t.error FROM queries q "
+            "JOIN trainings t ON t.id = q.training "
+            "LEFT JOIN predictions p ON p.method = q.method AND p.encoding = t.encoding "
+            "WHERE q.method = ? ORDER BY q.position",
             (method,),
         )
         return [
-            Proposal(method, position, phase, _training(training), predicted)
+            Query(method, position, phase, _training(training), predicted)
             for method, position, phase, predicted, *training in rows
         ]
+
+    def methods(self) -> list[str]:
+        """The methods that asked for something, in the order in which they began."""
+        rows = self._read("SELECT method FROM queries GROUP BY method ORDER BY min(rowid)")
+        return [method for (method,) in rows]
 
     def trainings(self) -> list[Training]:
         """All trainings, in the order in which they were first asked for."""

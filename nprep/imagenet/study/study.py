@@ -1,28 +1,45 @@
-"""The search: sample and train, predict, train the best, deploy. All state is in one folder."""
+"""The search: a method asks, networks are trained, a ledger remembers. All state is in one folder.
+
+A resumed study runs its methods again from the start. They draw the same networks from the same
+seeds, the ledger answers what was trained before, and so they arrive where they were.
+"""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sys
+import contextlib
+import hashlib
+import json
+import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from nprep._console import duration
+from nprep._files import LockHeldError, locked, reason, write_file
 from nprep.errors import RunFolderError, SettingsError
-from nprep.imagenet.files import write_atomically
-from nprep.imagenet.networks.latency import Limits
+from nprep.imagenet.networks.architectures import arch_of
 from nprep.imagenet.settings import TrainSettings
-from nprep.imagenet.study.engines import Engine, LocalEngine, Outcome, Task
-from nprep.imagenet.study.ledger import Ledger, Training
-from nprep.imagenet.study.ranking import Ranker, fit_ranker, save_ranker
-from nprep.imagenet.study.strategies import METHODS, Plan, ask, best_of
+from nprep.imagenet.study.engines import Engine, Outcome, Task
+from nprep.imagenet.study.evaluator import Answer, StudyEvaluator
+from nprep.imagenet.study.ledger import Ledger, Query, Training
+from nprep.imagenet.study.limits import Limits
+from nprep.imagenet.study.pool import StudyPool, make_pool
+from nprep.search.evaluator import Evaluator
+from nprep.search.method import Method
+from nprep.search.registry import make_method
+from nprep.search.rules import ReplayProtocol, trial_seed
+from nprep.search.trace import Predictions
 
 FULL, PROXY = "full", "proxy"
+# Of the study's folder; another number is another kind of ledger.
+FORMAT = 2
+# Nothing is trained twice, so asking again is free.
+PROTOCOL = ReplayProtocol("study", duplicates="free")
+_log = logging.getLogger("nprep.imagenet")
 
 
 @dataclass(frozen=True)
@@ -30,17 +47,16 @@ class StudySettings:
     """What decides a study.
 
     Attributes:
-        methods: The methods, run one after another; they share trainings.
+        methods: Names of the methods (see :func:`nprep.search.registry.make_method`), run one after
+            another; they share trainings.
         train_samples: N.
         top_k: K.
-        candidates: Random networks that the predictor ranks.
+        candidates: Random networks that a predictor ranks, in spaces too large to list.
         seed: Of everything that the study draws.
         proxy: Settings of the N trainings.
         full: Settings of the K trainings; equal to ``proxy`` where both train alike.
-        population: Of regularized evolution.
-        tournament: Of regularized evolution.
-        parallel: Children of regularized evolution at a time.
-        threads: Threads of the predictor.
+        parallel: Trainings that methods may ask for at a time.
+        threads: Threads of predictors.
     """
 
     methods: tuple[str, ...]
@@ -50,46 +66,84 @@ class StudySettings:
     seed: int
     proxy: TrainSettings
     full: TrainSettings
-    population: int = 16
-    tournament: int = 5
     parallel: int = 1
     threads: int = 1
 
     def __post_init__(self) -> None:
-        """Refuses numbers that make no study."""
-        unknown = set(self.methods) - set(METHODS)
-        if unknown or not self.methods:
+        """Refuses numbers that make no study, before anything is trained.
+
+        Raises:
+            SettingsError: If one makes no sense.
+        """
+        if not self.methods or len(set(self.methods)) < len(self.methods):
             raise SettingsError(
-                f"methods {', '.join(self.methods) or 'none'}: use some of {', '.join(METHODS)}"
+                f"methods {', '.join(self.methods) or 'none'}: name at least one, each once."
             )
-        for name in ("train_samples", "top_k", "candidates", "population", "tournament"):
+        for name in ("train_samples", "top_k", "candidates", "parallel", "threads"):
             if getattr(self, name) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if "predictor" in self.methods and self.train_samples < 2:
-            raise SettingsError("train_samples is 1: a predictor needs at least 2 trained networks")
+                raise SettingsError(f"{name} is {getattr(self, name)}: it must be at least 1.")
+        if self.seed < 0:
+            raise SettingsError(f"seed is {self.seed}: it must be at least 0.")
         if self.candidates < self.top_k:
             raise SettingsError(
-                f"candidates is {self.candidates}, fewer than top_k {self.top_k}: use more"
+                f"candidates is {self.candidates}, fewer than top_k {self.top_k}: use more."
             )
+
+    @property
+    def separate(self) -> bool:
+        """Whether the K are trained differently (longer) than the N."""
+        return self.proxy.identity() != self.full.identity()
+
+    def made_methods(self, space_name: str) -> dict[str, Method]:
+        """The methods, by name, checked against the study.
+
+        Raises:
+            SettingsError: If one is unknown or can't search by real trainings.
+        """
+        made = {}
+        for name in self.methods:
+            method = make_method(name, self.train_samples)
+            if method.kind == "bound":
+                raise SettingsError(f"method {name} is a bound and no search: leave it out.")
+            if method.budgets and set(method.budgets) - {self.full.epochs}:
+                raise SettingsError(
+                    f"method {name} asks for trainings of {', '.join(map(str, method.budgets))} "
+                    "epochs, which tables alone answer: use a method that trains in full."
+                )
+            if method.spaces and space_name not in method.spaces:
+                raise SettingsError(
+                    f"method {name} searches {', '.join(method.spaces)} alone, not {space_name}."
+                )
+            if method.train_samples == 1:
+                raise SettingsError(
+                    "train_samples is 1: a predictor needs at least 2 trained networks."
+                )
+            made[name] = method
+        return made
 
     def identity(self) -> dict[str, Any]:
         """What a resumed study must have in common with the one before."""
         values = asdict(self)
         for name in ("methods", "threads", "parallel"):
             values.pop(name)
-        for stage in (PROXY, FULL):
-            for name in ("data", "device", "workers", "quiet", "checkpoint_minutes", "log_seconds"):
-                values[stage].pop(name)
-        return values
+        return {**values, PROXY: self.proxy.identity(), FULL: self.full.identity()}
 
 
 class Study:
     """A study folder that is open for writing."""
 
     def __init__(
-        self, folder: Path, settings: StudySettings, limits: Limits, engine: Engine, resume: bool
+        self,
+        folder: Path,
+        settings: StudySettings,
+        limits: Limits,
+        engine: Engine,
+        resume: bool,
+        data: Sequence[int] = (),
     ) -> None:
         """Opens the study and makes sure that it is the same one as before.
+
+        Everything that can be wrong with it is found here, before the first training.
 
         Args:
             folder: The study folder.
@@ -97,46 +151,47 @@ class Study:
             limits: Space and limits.
             engine: Runs the trainings.
             resume: Whether to resume a study that is there.
+            data: Numbers that tell data sets apart: images to train on and to validate on, classes.
 
         Raises:
+            SettingsError: If a method is unknown, or the limits leave too few networks.
             RunFolderError: If the folder is in use, holds a study that is not to be resumed, or
                 one with other settings.
         """
         self.folder, self.settings, self.limits, self.engine = folder, settings, limits, engine
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise RunFolderError(
-                f"study folder {folder} cannot be made ({error.strerror}): choose another"
-            ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            raise RunFolderError(
-                f"study folder {folder} is in use by another search: wait for it"
-            ) from error
-        try:
-            self.ledger = Ledger(folder / "ledger.sqlite")
+        self._data = [int(number) for number in data]
+        self._asked: dict[str, int] = {}
+        self.methods = settings.made_methods(limits.space.name)
+        self._pool(1).check(settings.train_samples + settings.top_k)
+        with contextlib.ExitStack() as opened:
             try:
-                self._check_identity(resume)
-            except RunFolderError:
-                self.ledger.close()
-                raise
-        except RunFolderError:
-            os.close(self._lock)
-            raise
-        self.plan = Plan(
-            limits,
-            settings.train_samples,
-            settings.top_k,
-            settings.seed,
-            settings.proxy != settings.full,
-            settings.population,
-            settings.tournament,
-            self._first_parallel(),
+                folder.mkdir(parents=True, exist_ok=True)
+                opened.enter_context(locked(folder / ".lock"))
+            except LockHeldError as error:
+                raise RunFolderError(
+                    f"study folder {folder} is in use by another search: wait for it."
+                ) from error
+            except OSError as error:
+                raise RunFolderError(
+                    f"study folder {folder} can't be written ({reason(error)}): choose another."
+                ) from error
+            self.ledger = Ledger(folder / "ledger.sqlite")
+            opened.callback(self.ledger.close)
+            self._check_identity(resume)
+            self._opened = opened.pop_all()
+        self._parallel = self._first_parallel()
+
+    def _pool(self, parallel: int, method: str = "") -> StudyPool:
+        settings = self.settings
+
+        def evaluator(pool: StudyPool, samples: int, protocol: ReplayProtocol) -> Evaluator:
+            return StudyEvaluator(pool, MethodTrainings(self, method), samples)
+
+        pool = make_pool(
+            self.limits, settings.candidates, settings.full.epochs, parallel, settings.threads
         )
+        pool.make_evaluator = evaluator
+        return pool
 
     def _first_parallel(self) -> int:
         """Children at a time, as the study was begun: a resumed one may have other machines."""
@@ -148,20 +203,22 @@ class Study:
 
     def _check_identity(self, resume: bool) -> None:
         mine = {
+            "format": FORMAT,
             **self.settings.identity(),
-            "space": repr(self.limits.space),
-            "limits": [
-                [x.cost.name, x.low, str(x.high), x.cost.digest()] for x in self.limits.limits
-            ],
+            "space": self.limits.space.name,
+            "limits": [limit.identity() for limit in self.limits.limits],
+            "images and classes": self._data,
         }
+        # As the file gives it back.
+        mine = json.loads(json.dumps(mine))
         theirs = self.ledger.noted("identity")
         if theirs is None:
             self.ledger.note("identity", mine)
             return
         if not resume:
             raise RunFolderError(
-                f"study folder {self.folder} holds a study: continue it with --resume or choose "
-                "another"
+                f"study folder {self.folder} holds a study: resume it with --resume or choose "
+                "another."
             )
         changed = [name for name in mine if mine[name] != theirs.get(name)]
         if changed:
@@ -169,34 +226,61 @@ class Study:
             raise RunFolderError(
                 f"study {self.folder} was begun with {name} {_short(theirs.get(name), mine[name])} "
                 f"and is resumed with {_short(mine[name], theirs.get(name))}: use the same, or "
-                "another folder"
+                "another folder."
             )
 
     def close(self) -> None:
         """Ends the workers and lets others in."""
         self.engine.close()
-        self.ledger.close()
-        os.close(self._lock)
+        self._opened.close()
 
     def run(self) -> None:
         """Runs all methods to their end.
 
         Raises:
-            NprepError: If a training fails for a reason that the others share.
+            NprepError: If a training fails for a reason that the others share, or all fail.
         """
-        for method in self.settings.methods:
-            while True:
-                self._train_unfinished()
-                proposals = self.ledger.proposals(method)
-                asked = ask(method, self.plan, proposals, self._choose_top)
-                if asked is None:
-                    break
-                top = asked.phase == "top" and self.plan.separate
-                stage = FULL if top or not self.plan.separate else PROXY
-                self.ledger.propose(method, asked.phase, stage, asked.encodings, asked.predicted)
-            best = best_of(self.plan, self.ledger.proposals(method))
+        for name, method in self.methods.items():
+            self._run_method(name, method)
+            best = best_of(self.settings, self.ledger.queries(name))
             if best is not None:
-                _say(f"{method}: best {best.training.encoding}, {_percent(best.training)}")
+                _log.info("%s: best %s, %s", name, best.training.encoding, _percent(best.training))
+
+    def _run_method(self, name: str, method: Method) -> None:
+        settings = self.settings
+        samples = settings.train_samples + settings.top_k
+        promotes = settings.separate and method.kind != "predictor"
+        if promotes:
+            # Proxy trainings alone; the best K of them are trained in full afterwards.
+            samples = settings.train_samples
+        self._asked[name] = 0
+        pool = self._pool(self._parallel, name)
+        made: list[StudyEvaluator] = []
+        make = pool.make_evaluator
+        assert make is not None
+
+        def remembered(pool: StudyPool, samples: int, protocol: ReplayProtocol) -> Evaluator:
+            evaluator = make(pool, samples, protocol)
+            assert isinstance(evaluator, StudyEvaluator)
+            made.append(evaluator)
+            return evaluator
+
+        pool.make_evaluator = remembered
+        method.run_block(pool, [trial_seed(settings.seed, name, 0)], samples, PROTOCOL)
+        for evaluator in made:
+            if evaluator.predictions is not None:
+                self._keep(name, pool, evaluator.predictions)
+            if settings.separate and not evaluator.said_final:
+                evaluator.promote(settings.top_k)
+        self._refuse_all_failed(name)
+
+    def _refuse_all_failed(self, method: str) -> None:
+        queries = self.ledger.queries(method)
+        if queries and all(q.training.accuracy is None for q in queries):
+            raise RunFolderError(
+                f"all trainings of method {method} failed; the first said: "
+                f"{queries[0].training.error} Mend that and start a new study."
+            )
 
     def settings_of(self, training: Training) -> TrainSettings:
         """The settings of one training of the study."""
@@ -204,15 +288,33 @@ class Study:
         return replace(base, arch=training.encoding, quiet=True)
 
     def folder_of(self, training: Training) -> Path:
-        """The run folder of one training."""
-        return self.folder / "trainings" / f"{training.number:04d}-{training.stage}"
+        """The run folder of one training.
 
-    def _train_unfinished(self) -> None:
-        trainings = self.ledger.unfinished()
+        Its name says what is trained there: a study that lost its ledger finds its trainings again,
+        and never takes those of another study for its own.
+        """
+        text = json.dumps([self.settings_of(training).digest(), self._data])
+        digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return self.folder / "trainings" / f"{training.stage}-{digest}"
+
+    def train(self, method: str, encodings: Sequence[str], phase: str, stage: str) -> list[Answer]:
+        """Trains what a method asks for, unless the ledger knows what came of it."""
+        start = self._asked[method]
+        trainings = self.ledger.ask(method, start, phase, stage, encodings)
+        self._asked[method] = start + len(encodings)
+        self._train_unfinished([t for t in trainings if t.status in ("pending", "running")])
+        known = {(t.stage, t.encoding): t for t in self.ledger.trainings()}
+        found = [known[stage, encoding] for encoding in encodings]
+        return [
+            Answer(t.accuracy, 0.0 if t.result is None else float(t.result["train_seconds"]))
+            for t in found
+        ]
+
+    def _train_unfinished(self, trainings: list[Training]) -> None:
         if not trainings:
             return
         by_number = {training.number: training for training in trainings}
-        tasks = [Task(t.number, self.settings_of(t), self.folder_of(t)) for t in trainings]
+        tasks = [Task(t.number, self.settings_of(t), self.folder_of(t)) for t in by_number.values()]
         begun = time.monotonic()
         count = 0
 
@@ -227,86 +329,78 @@ class Study:
                 accuracy = f"top-1 {100 * outcome.result['val_top1']:.2f} %"
             elif outcome.hopeless:
                 raise RunFolderError(
-                    f"{outcome.error} (the same command with --resume continues the study)"
+                    f"{outcome.error} Resume the study with the same command and --resume."
                 )
             else:
                 self.ledger.fail(task.number, outcome.error)
                 accuracy = f"failed: {outcome.error}"
             left = (time.monotonic() - begun) / count * (len(tasks) - count)
-            _say(
-                f"training {task.number} ({by_number[task.number].stage}) "
-                f"{by_number[task.number].encoding} {accuracy}; {count} of {len(tasks)}, about "
-                f"{left:.0f} s left"
-            )
+            training = by_number[task.number]
+            _log.info(
+                "training %d (%s) %s %s; %d of %d, about %s left", task.number, training.stage,
+                training.encoding, accuracy, count, len(tasks), duration(left),
+            )  # fmt: skip
 
         self.engine.run(tasks, started, ended)
 
-    def _choose_top(
-        self, encodings: NDArray[np.uint8], accuracies: NDArray[np.float64]
-    ) -> tuple[NDArray[np.uint8], list[float]]:
-        settings = self.settings
-        seed = np.random.SeedSequence(settings.seed, spawn_key=(3,))
-        _say(f"fitting the predictor to {len(encodings)} trained networks")
-        ranker = fit_ranker(encodings, accuracies, seed, threads=settings.threads)
-        _say(f"cross-validated Kendall tau {ranker.choices[0].tau:.3f}")
-        taken = set() if self.plan.separate else set(map(self.limits.space.format, encodings))
-        pool = self.limits.sample(self.plan.rng(4), settings.candidates, taken)
-        predicted = ranker.predict(pool, settings.threads)
-        self._keep_predictions(ranker, pool, predicted)
-        best = np.argsort(-predicted, kind="stable")[: settings.top_k]
-        return pool[best], [float(value) for value in predicted[best]]
+    def _keep(self, method: str, pool: StudyPool, said: Predictions) -> None:
+        """Keeps what a method's predictor says, for the report."""
+        positions, scores = said.positions, said.scores
+        if positions is None:
+            positions = np.arange(len(pool), dtype=np.int32)
+        batch = pool.take(positions)
 
-    def _keep_predictions(
-        self, ranker: Ranker, pool: NDArray[np.uint8], predicted: NDArray[np.float32]
-    ) -> None:
         def write(file: Any) -> None:
-            np.savez_compressed(file, encodings=pool, predicted=predicted)
+            codes = pool.space.to_codes(batch)
+            np.savez_compressed(file, codes=codes, predicted=scores, unit=said.unit)
 
-        write_atomically(self.folder / "predictions.npz", write)
-        save_ranker(self.folder / "predictor.npz", ranker)
+        write_file(self.folder / "predictions" / f"{file_name(method)}.npz", write)
+        # Those that were trained may have a classifier before the regressor: more than K.
+        best = np.argsort(-scores, kind="stable")[: 100 * self.settings.top_k]
+        texts = arch_of(pool.space, batch.take(best))
+        self.ledger.predict(method, texts, [float(value) for value in scores[best]])
+        tuning = said.tuning
+        if tuning is None:
+            return
         tried = [
             {"tau": c.tau, "layers": c.settings.layers, "width": c.settings.width,
              "learning_rate": c.settings.learning_rate, "epochs": c.settings.epochs}
-            for c in ranker.choices
+            for c in tuning.choices
         ]  # fmt: skip
-        self.ledger.note("predictor", tried)
+        self.ledger.note(f"predictor {method}", {"tau": tuning.tau, "tried": tried})
+        known = "unknown (too few networks)" if tuning.tau is None else f"{tuning.tau:.3f}"
+        _log.info("%s: Kendall tau of its predictor by nested cross-validation %s", method, known)
 
 
-def make_engine(
-    name: str, jobs: int, device: str, address: str, gpus: float, cpus: float
-) -> Engine:
-    """The engine of a name.
+class MethodTrainings:
+    """The trainings of one method of a study (see :mod:`nprep.imagenet.study.evaluator`)."""
 
-    Args:
-        name: "local" or "ray".
-        jobs: Trainings at a time (local); 0: one a GPU, or one on the CPU.
-        device: "auto", "cpu" or "cuda".
-        address: Of the Ray cluster.
-        gpus: GPUs of one training on Ray.
-        cpus: CPUs of one training on Ray.
+    def __init__(self, study: Study, method: str) -> None:
+        """Takes the study and the name of the method."""
+        self._study, self._method = study, method
+        self.separate = study.settings.separate
 
-    Raises:
-        SettingsError: If the name is unknown.
-    """
-    if name == "ray":
-        from nprep.imagenet.study.ray_engine import RayEngine
-
-        return RayEngine(address, gpus, cpus)
-    if name != "local":
-        raise SettingsError(f"engine {name!r} is unknown: use local or ray")
-    if device != "cpu":
-        # Only then: the search itself has no other use for torch until it exports.
-        from nprep.imagenet._imports import need
-
-        cuda = need("torch", "train networks").cuda
-        if cuda.is_available():
-            count = cuda.device_count()
-            return LocalEngine([f"cuda:{number % count}" for number in range(jobs or count)])
-    return LocalEngine(["cpu"] * (jobs or 1))
+    def answer(self, batch: Any, final: bool, promoted: bool = False) -> list[Answer]:
+        """Trains networks, side by side as far as there is room."""
+        phase = "promoted" if promoted else "final" if final and self.separate else "search"
+        stage = FULL if final or not self.separate else PROXY
+        texts = arch_of(self._study.limits.space, batch)
+        return self._study.train(self._method, texts, phase, stage)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def best_of(settings: StudySettings, queries: Sequence[Query]) -> Query | None:
+    """A method's answer: the best validation accuracy among fully trained networks."""
+    good = [
+        q
+        for q in queries
+        if q.training.accuracy is not None and (q.training.stage == FULL or not settings.separate)
+    ]
+    return max(good, key=lambda query: query.training.accuracy or 0.0, default=None)
+
+
+def file_name(method: str) -> str:
+    """The name of a method as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in method)
 
 
 def _percent(training: Training) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from nprep.errors import RunFolderError
-from nprep.imagenet.files import write_atomically
+from nprep.imagenet.files import write_file
 
 FORMAT = 1
 
@@ -24,7 +24,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     # Into memory first: torch.save turns a full disk into an error without its reason.
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    write_file(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from nprep._optional import need
 from nprep.errors import SettingsError
-from nprep.imagenet._imports import need
-from nprep.imagenet.files import write_atomically
+from nprep.imagenet.files import write_file
 from nprep.imagenet.networks.architectures import build
 from nprep.imagenet.training.checkpoints import load_checkpoint
 from nprep.imagenet.training.folder import RunFolder
@@ -75,12 +75,12 @@ def export(model: nn.Module, about: dict[str, Any], target: Path, formats: list[
     text = json.dumps(about)
     files = []
     if "safetensors" in formats:
-        module = need("safetensors.torch", "write safetensors")
+        module = need("safetensors.torch", "write safetensors", extra="imagenet")
         # Shared or strided tensors are refused there; these are copies.
         weights = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
         content = module.save(weights, metadata={"nprep": text})
         files.append(target.with_suffix(".safetensors"))
-        write_atomically(files[-1], lambda file: file.write(content))
+        write_file(files[-1], lambda file: file.write(content))
     if "torchscript" in formats:
         files.append(target.with_suffix(".torchscript.pt"))
         with warnings.catch_warnings():
@@ -89,12 +89,10 @@ def export(model: nn.Module, about: dict[str, Any], target: Path, formats: list[
             warnings.simplefilter("ignore", FutureWarning)
             traced = torch.jit.trace(model, images)
             extra = {"nprep": text}
-            write_atomically(
-                files[-1], lambda file: torch.jit.save(traced, file, _extra_files=extra)
-            )
+            write_file(files[-1], lambda file: torch.jit.save(traced, file, _extra_files=extra))
     if "onnx" in formats:
-        onnx = need("onnx", "write ONNX")
-        need("onnxscript", "write ONNX")
+        onnx = need("onnx", "write ONNX", extra="imagenet")
+        need("onnxscript", "write ONNX", extra="imagenet")
         files.append(target.with_suffix(".onnx"))
         with warnings.catch_warnings():
             # The exporter warns of its own internals.
@@ -111,5 +109,5 @@ def export(model: nn.Module, about: dict[str, Any], target: Path, formats: list[
         assert program is not None
         proto = program.model_proto
         onnx.helper.set_model_props(proto, {"nprep": text})
-        write_atomically(files[-1], lambda file: file.write(proto.SerializeToString()))
+        write_file(files[-1], lambda file: file.write(proto.SerializeToString()))
     return files

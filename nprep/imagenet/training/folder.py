@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import json
 import logging
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from nprep._files import LockHeldError, locked, reason, remove_leftovers
+from nprep._optional import need
 from nprep.errors import RunFolderError
-from nprep.imagenet._imports import need
 from nprep.imagenet.files import read_yaml, write_json, write_table, write_yaml
 from nprep.imagenet.settings import TrainSettings
 
@@ -62,11 +61,11 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunFolderError(
-                f"output folder {path} cannot be made ({error.strerror}): choose another --output"
+                f"output folder {path} cannot be made ({error.strerror}): choose another --out"
             ) from error
         self._asked = False
         self._handlers: dict[int, Any] = {}
-        self._lock: int | None = None
+        self._lock = contextlib.ExitStack()
         self._writer: Any = None
 
     @property
@@ -99,29 +98,20 @@ class RunFolder:
             RunFolderError: If another process holds the folder.
         """
         try:
-            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock.enter_context(locked(self.path / ".lock", timeout=patience))
+        except LockHeldError as error:
+            raise RunFolderError(
+                f"output folder {self.path} is in use by another training: wait for it or choose "
+                "another --out."
+            ) from error
         except OSError as error:
             raise RunFolderError(
-                f"output folder {self.path} cannot be written ({error.strerror}): choose another"
+                f"output folder {self.path} cannot be written ({reason(error)}): choose another."
             ) from error
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except OSError as error:
-                if time.monotonic() >= deadline:
-                    raise RunFolderError(
-                        f"output folder {self.path} is in use by another training: wait for it "
-                        "or choose another --output"
-                    ) from error
-                time.sleep(0.1)
 
     def unlock(self) -> None:
         """Lets others write here."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.close()
 
     def begin(self, resume: bool) -> bool:
         """Prepares the folder for a run; what is there stays as it is.
@@ -140,8 +130,7 @@ class RunFolder:
             raise RunFolderError(
                 f"output folder {self.path} holds a run: resume it with --resume or choose another"
             )
-        for leftover in self.path.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(self.path)
         return there
 
     def write_settings(self, settings: TrainSettings) -> None:
@@ -228,7 +217,12 @@ class RunFolder:
         write_table(self.path / "summary.csv", history, COLUMNS)
         if tensorboard:
             if self._writer is None:
-                module = need("torch.utils.tensorboard", "write TensorBoard events", "tensorboard")
+                module = need(
+                    "torch.utils.tensorboard",
+                    "write TensorBoard events",
+                    "tensorboard",
+                    extra="imagenet",
+                )
                 self._writer = module.SummaryWriter(str(self.path))
             for name in COLUMNS[2:]:
                 self._writer.add_scalar(name, history[-1][name], history[-1]["epoch"])
@@ -275,5 +269,5 @@ class RunFolder:
             if made_by.get(name) != value:
                 raise RunFolderError(
                     f"{self.path} holds a finished training with {name} {made_by.get(name)!r} and "
-                    f"{value!r} was asked for: choose another --output"
+                    f"{value!r} was asked for: choose another --out"
                 )

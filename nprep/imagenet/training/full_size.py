@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nprep.imagenet._imports import need
+from nprep._optional import need
 from nprep.imagenet.networks.measure import time_call
 from nprep.imagenet.networks.mobile import MobileNetwork, count_flops, count_parameters
 from nprep.imagenet.training.evaluation import precision
@@ -97,7 +97,7 @@ def full_size_report(
         device: Where.
         say: Takes the lines.
     """
-    models = need("torchvision.models", "compare with MobileNetV2")
+    models = need("torchvision.models", "compare with MobileNetV2", extra="imagenet")
     space = MobileSpace()
     makers: dict[str, Callable[[], nn.Module]] = {
         name: partial(MobileNetwork, space, space.known(name))

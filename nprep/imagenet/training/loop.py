@@ -360,7 +360,7 @@ class Trainer:
             raise RunFolderError(
                 f"{path} was trained with {name} {getattr(before, name)!r} and the resumed run has "
                 f"{getattr(self.settings, name)!r}: resume with the same settings or choose "
-                "another --output"
+                "another --out"
             )
         mine = (self.processes.count, len(self.parts.train), self.parts.num_classes)
         theirs = (state["processes"], state["train_images"], state["num_classes"])
@@ -368,7 +368,7 @@ class Trainer:
             raise RunFolderError(
                 f"{path} was trained by {theirs[0]} processes on {theirs[1]} images of {theirs[2]} "
                 f"classes and now there are {mine[0]}, {mine[1]} and {mine[2]}: restore them or "
-                "choose another --output"
+                "choose another --out"
             )
         self.model.load_state_dict(state["model"])
         if self.average is not None:

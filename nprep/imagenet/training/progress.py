@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
+from nprep._console import duration
+
+_LOG = logging.getLogger("nprep.imagenet")
+
 
 class Progress:
-    """Prints lines to stderr, with some seconds between them."""
+    """Logs lines, with some seconds between them."""
 
     def __init__(self, steps: int, images_per_step: int, every: float, show: bool) -> None:
         """Starts the clock.
@@ -51,27 +55,16 @@ class Progress:
         self._elapsed, self._done = 0.0, 0
         if self._show:
             loss, batches = sums.tolist()
-            print(
+            _LOG.info(
                 f"epoch {epoch + 1} step {step}/{self._steps} loss {loss / max(1, batches):.4f} "
-                f"{self.images_per_second:.0f} images/s {format_duration(left)} left",
-                file=sys.stderr,
-                flush=True,
+                f"{self.images_per_second:.0f} images/s {duration(left)} left"
             )
 
     def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
         """Prints the line of an epoch."""
         if self._show:
-            print(
+            _LOG.info(
                 f"epoch {row['epoch']}/{epochs} train loss {row['train_loss']:.4f} "
                 f"val loss {row['val_loss']:.4f} top-1 {100 * row['val_top1']:.2f} % "
-                f"top-5 {100 * row['val_top5']:.2f} % in {row['train_seconds']:.1f} s",
-                file=sys.stderr,
-                flush=True,
+                f"top-5 {100 * row['val_top5']:.2f} % in {row['train_seconds']:.1f} s"
             )
-
-
-def format_duration(seconds: float) -> str:
-    """A duration, as people write it."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

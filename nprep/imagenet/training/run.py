@@ -35,13 +35,13 @@ def run_training(
         NprepError: If something is wrong with the settings, the data, the folder or the training.
     """
     # Here, not above: the command line parses and refuses without loading torch.
-    from nprep.imagenet._imports import need
+    from nprep._optional import need
 
-    torch = need("torch", "train networks")
-    need("torchvision", "train networks")
+    torch = need("torch", "train networks", extra="imagenet")
+    need("torchvision", "train networks", extra="imagenet")
     if settings.tensorboard:
         # Now, not after the first epoch.
-        need("torch.utils.tensorboard", "write TensorBoard events", "tensorboard")
+        need("torch.utils.tensorboard", "write TensorBoard events", "tensorboard", extra="imagenet")
     import torch.distributed as dist
 
     from nprep.imagenet.training import processes
@@ -72,7 +72,7 @@ def run_training(
             folder.note_start(trainer.step, who.count)
         return trainer.fit()
     except (RuntimeError, ValueError) as error:
-        told = _told(error)
+        told = None if isinstance(error, NprepError) else _told(error)
         if told is None:
             raise
         raise told from error

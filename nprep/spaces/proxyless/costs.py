@@ -59,7 +59,7 @@ class AdditiveCost:
                 f"the {self.name} table has {len(self.blocks)} blocks and the networks have "
                 f"{encodings.shape[1]}: use a table that was made for this space"
             )
-        total = np.full(len(encodings), self.fixed)
+        total = np.full(len(encodings), float(self.fixed))
         for row, choices in zip(self.blocks, encodings.T, strict=True):
             total += row[choices]
         return total
