@@ -5,7 +5,8 @@ cells, training runs and budgets::
 
     python examples/own_method.py --trials 100
 
-On the command line, from this folder: ``python -m nprep.replay --methods own_method:Annealing``.
+On the command line, from this folder: ``nprep run --methods own_method:Annealing`` replays it on a
+table, and ``nprep search --methods own_method:Annealing --data DATA`` trains what it asks for.
 What is asked for in one call could be trained side by side, which the simulated clocks of
 ``--workers`` count on. A method that handles all trials at once, or trains for fewer epochs, has
 ``run_block`` instead: see ``nprep.search.method.Method``.
@@ -20,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep import replay
-from nprep.spaces.nb101.cells import CellBatch, find_rows, mutate, random_specs
-from nprep.table.view import View
+from nprep.search.pool import Pool
 
 
 class Annealing:
@@ -34,27 +34,22 @@ class Annealing:
 
     def __init__(
         self,
-        view: View,
+        pool: Pool,
         rng: np.random.Generator,
         temperature: float = 0.003,
         cooling: float = 0.99,
     ) -> None:
         """Begins a trial; everything random comes from ``rng``, so a seed decides the trial."""
-        self.index, self.rng = view.index, rng
+        self.pool, self.rng = pool, rng
         self.temperature, self.cooling = temperature, cooling
-        self.here: CellBatch | None = None
+        self.here: NDArray[np.int32] | None = None
         self.height = 0.0
 
     def ask(self) -> NDArray[np.int32]:
-        """The cell to train next: a random one, then neighbours; what the view lacks is redrawn."""
-        while True:
-            if self.here is None:
-                self.next = random_specs(1, self.rng)
-            else:
-                self.next = mutate(self.here, self.rng, "notebook", rate=0.5)
-            position = find_rows(self.index, self.next)
-            if position[0] >= 0:
-                return position
+        """The architecture to train next: a random one, then random neighbours."""
+        if self.here is None:
+            return self.pool.sample(1, self.rng)
+        return self.pool.mutate(self.here, self.rng)
 
     def tell(self, positions: NDArray[np.int32], values: NDArray[np.float32]) -> None:
         """Learns its accuracy, and steps there or stays."""
@@ -62,7 +57,7 @@ class Annealing:
             return
         change = float(values[0]) - self.height
         if change >= 0 or self.rng.random() < np.exp(change / self.temperature):
-            self.here, self.height = self.next, float(values[0])
+            self.here, self.height = positions, float(values[0])
         self.temperature *= self.cooling
 
 

@@ -11,8 +11,7 @@ from nprep.imagenet.cli import main
 
 def entry(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
-    with _console.messages():
-        return _console.run(main, argv)
+    return _console.run(main, argv)
 
 
 if __name__ == "__main__":

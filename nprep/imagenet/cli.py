@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from nprep._console import Parser
+from nprep._console import Parser, messages
 from nprep.imagenet import _flags
 from nprep.imagenet._flags import add_out
 from nprep.imagenet.search_cli import add_measure, add_search
@@ -175,5 +175,6 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m nprep.imag
     _add_budget(commands)
     _add_full_size(commands)
     args = parser.parse_args(argv)
-    status: int = args.run(args)
+    with messages():
+        status: int = args.run(args)
     return status
