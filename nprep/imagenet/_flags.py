@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from nprep._console import Parser
+from nprep.errors import SettingsError
+from nprep.imagenet.files import read_yaml
 
 # What timm's and torchvision's training scripts call a field.
 CUSTOMARY = {
+    "aa": ("--auto-augment",),
     "accumulate": ("--grad-accum-steps",),
     "batch_size": ("-b",),
     "clip_norm": ("--clip-grad", "--clip-grad-norm"),
@@ -18,12 +22,19 @@ CUSTOMARY = {
     "data": ("--data-dir", "--data-path"),
     "dropout": ("--drop",),
     "ema": ("--model-ema-decay",),
+    "erase": ("--reprob", "--random-erase"),
     "image_size": ("--img-size", "--train-crop-size"),
+    "initial_weights": ("--initial-checkpoint", "--weights"),
     "label_smoothing": ("--smoothing",),
     "lr": ("--lr-base",),
+    "min_lr": ("--lr-min",),
+    "mix_off_epoch": ("--mixup-off-epoch",),
+    "mix_prob": ("--mixup-prob",),
     "mixup": ("--mixup-alpha",),
     "optimiser": ("--opt",),
     "resize_ratio": ("--crop-pct",),
+    "schedule": ("--sched", "--lr-scheduler"),
+    "val_batch_size": ("--validation-batch-size",),
     "warmup_epochs": ("--lr-warmup-epochs",),
     "weight_decay": ("--wd",),
     "workers": ("-j",),
@@ -67,6 +78,42 @@ def add_out(parser: Parser, what: str) -> None:
     parser.add_argument("--out", required=True, help=what)
     for name in ("--output", "--output-dir"):
         parser.also_accept(name, "--out")
+
+
+def from_config(path: str | None, settings: type[Any]) -> dict[str, Any]:
+    """The fields that a YAML file gives, by their names or the customary ones.
+
+    Args:
+        path: The file; None gives nothing.
+        settings: The dataclass.
+
+    Raises:
+        SettingsError: If a name is unknown or a value of another type.
+        RunFolderError: If the file cannot be read.
+    """
+    if path is None:
+        return {}
+    fields = {item.name: item for item in dataclasses.fields(settings)}
+    names = {
+        other.lstrip("-").replace("-", "_"): name
+        for name, others in CUSTOMARY.items()
+        for other in others
+        if other.startswith("--")
+    }
+    found = {}
+    for given_name, value in read_yaml(Path(path), "correct it").items():
+        name = given_name.replace("-", "_")
+        name = name if name in fields else names.get(name, "")
+        if not name:
+            raise SettingsError(f"{path} has {given_name!r}, which is no setting: see --help.")
+        kind = type(fields[name].default)
+        whole = kind is float and type(value) is int
+        if type(value) is not kind and not whole:
+            raise SettingsError(
+                f"{path} has {given_name} {value!r}: give a value of type {kind.__name__}."
+            )
+        found[name] = kind(value)
+    return found
 
 
 def given(args: argparse.Namespace, settings: type[Any]) -> dict[str, Any]:

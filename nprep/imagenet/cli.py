@@ -21,7 +21,7 @@ def _train(args: argparse.Namespace) -> int:
     from nprep.imagenet.training.folder import RunFolder
     from nprep.imagenet.training.run import run_training
 
-    given = _flags.given(args, TrainSettings)
+    given = {**_flags.from_config(args.config, TrainSettings), **_flags.given(args, TrainSettings)}
     output = Path(args.out)
     if (
         args.resume
@@ -34,6 +34,11 @@ def _train(args: argparse.Namespace) -> int:
         settings = replace(kept, arch=given["arch"])
     else:
         settings = preset(args.preset, **given)
+    if args.eval_only:
+        from nprep.imagenet.training.answer import evaluate
+
+        print(json.dumps(evaluate(settings, output), indent=1))
+        return 0
     result = run_training(settings, output, resume=args.resume, listen=True)
     print(json.dumps(result, indent=1))
     return 0
@@ -53,15 +58,42 @@ def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
     add_out(parser, "folder of the run")
     parser.add_argument("--resume", action="store_true", help="resume the run in --out")
     parser.add_argument("--preset", default="", choices=["", *PRESETS], help="named settings")
+    parser.add_argument("--config", help="YAML file of settings, by the names of these options")
+    parser.add_argument(
+        "--eval-only",
+        action="store_true",
+        help="train nothing: score --initial-weights, or the run in --out, on validation and test "
+        "images",
+    )
+    parser.also_accept("--test-only", "--eval-only")
+    parser.also_accept("-c", "--config")
     _flags.add_flags(parser, TrainSettings, skip=frozenset({"arch"}))
     parser.set_defaults(run=_train)
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from nprep.imagenet.training.answer import predict
+
+    for path, answers in predict(Path(args.network), [Path(p) for p in args.images], args.top):
+        said = ", ".join(f"{name} {100 * share:.1f} %" for name, share in answers)
+        print(f"{path}  {said}")
+    return 0
+
+
+def _add_predict(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = commands.add_parser("predict", help="classify images with a trained network")
+    parser.add_argument("network", help="an export in safetensors, or the folder of a training")
+    parser.add_argument("images", nargs="+", help="image files")
+    parser.add_argument("--top", type=int, default=5, help="classes to name")
+    parser.set_defaults(run=_predict)
 
 
 def _export(args: argparse.Namespace) -> int:
     from nprep._optional import need
 
     need("torch", "export networks", extra="imagenet")
-    from nprep.imagenet.training.export import export, load_trained
+    from nprep.imagenet.training.export import export
+    from nprep.imagenet.training.weights import load_trained
 
     model, about = load_trained(Path(args.run_folder))
     for path in export(model, about, Path(args.out), args.formats.split(",")):
@@ -171,6 +203,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m nprep.imag
     add_search(commands)
     add_measure(commands)
     _add_export(commands)
+    _add_predict(commands)
     _add_info(commands)
     _add_budget(commands)
     _add_full_size(commands)

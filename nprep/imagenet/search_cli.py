@@ -219,7 +219,8 @@ def _deploy(study: Study) -> None:
     """Exports the best network of all methods, in the formats whose packages are there."""
     from importlib.util import find_spec
 
-    from nprep.imagenet.training.export import export, load_trained
+    from nprep.imagenet.training.export import export
+    from nprep.imagenet.training.weights import load_trained
 
     best = best_of(
         study.settings,

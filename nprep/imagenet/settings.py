@@ -10,7 +10,8 @@ from typing import Any
 
 from nprep.errors import SettingsError
 
-OPTIMISERS = ("sgd", "rmsprop", "rmsprop-tf")
+SCHEDULES = ("cosine", "step", "poly", "constant")
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 AUGMENTATIONS = ("none", "pad-crop", "crop", "colour", "randaugment")
 PRECISIONS = ("none", "bf16", "fp16")
 
@@ -20,6 +21,8 @@ FREE_ON_RESUME = frozenset(
         "device",
         "threads",
         "cudnn_benchmark",
+        "grad_checkpointing",
+        "val_batch_size",
         "workers",
         "loader_timeout",
         "checkpoint_minutes",
@@ -54,22 +57,38 @@ class TrainSettings:
     epochs: int = _doc(300, "passes over the training images")
     batch_size: int = _doc(128, "images of one process and one forward pass")
     accumulate: int = _doc(1, "forward passes that share an optimiser step")
-    optimiser: str = _doc("sgd", "optimiser", OPTIMISERS)
+    optimiser: str = _doc("sgd", "sgd, rmsprop, rmsprop-tf, or one of torch.optim or timm by name")
     lr: float = _doc(0.05, "learning rate for 256 images a step")
     scale_lr: bool = _doc(True, "scale the learning rate with the images in a step")
     warmup_epochs: float = _doc(5.0, "epochs of linear warm-up")
-    momentum: float = _doc(0.9, "momentum")
+    schedule: str = _doc("cosine", "learning rate after warm-up", SCHEDULES)
+    min_lr: float = _doc(0.0, "learning rate that the schedule ends at, scaled as --lr")
+    decay_epochs: float = _doc(30.0, "epochs between two steps (schedule step)")
+    decay_rate: float = _doc(0.1, "factor of a step, or exponent (schedule step, poly)")
+    momentum: float = _doc(0.9, "momentum, where the optimiser has one")
     nesterov: bool = _doc(True, "Nesterov momentum (sgd)")
     rms_eps: float = _doc(1e-3, "epsilon of RMSProp")
+    opt_eps: float = _doc(0.0, "epsilon of other optimisers; 0: theirs")
+    opt_betas: str = _doc("", "betas of other optimisers, such as 0.9,0.999; empty: theirs")
     weight_decay: float = _doc(4e-5, "weight decay (L2)")
     decay_all: bool = _doc(False, "decay norms and biases too")
     label_smoothing: float = _doc(0.1, "label smoothing")
     dropout: float = _doc(0.0, "dropout before the classifier (mobile space)")
+    drop_path: float = _doc(0.0, "chance to drop the last residual block, less for earlier ones")
+    initial_weights: str = _doc("", "start from an export (.safetensors), a checkpoint or a run")
+    grad_checkpointing: bool = _doc(False, "compute activations again instead of keeping them")
     augment: str = _doc("crop", "training transforms", AUGMENTATIONS)
     crop_scale: float = _doc(0.08, "least area of a random resized crop, as a part of the image")
     flip: bool = _doc(True, "mirror at random")
+    aa: str = _doc("", "automatic augmentation: rand-m9-n2, autoaugment, trivial or augmix")
+    erase: float = _doc(0.0, "chance to erase a random rectangle of a training image")
+    interpolation: str = _doc("bilinear", "of resized images", INTERPOLATIONS)
+    mean: str = _doc("", "means of red, green, blue; empty: ImageNet's (pad-crop: CIFAR-10's)")
+    std: str = _doc("", "deviations of red, green and blue; empty: as for the means")
     mixup: float = _doc(0.0, "alpha of mixup; 0: off")
     cutmix: float = _doc(0.0, "alpha of cutmix; 0: off")
+    mix_prob: float = _doc(1.0, "chance of a batch to be mixed, where mixup or cutmix is on")
+    mix_off_epoch: int = _doc(0, "epoch from which batches are no longer mixed; 0: never")
     ema: float = _doc(0.9999, "decay of the average of the weights; 0: off")
     amp: str = _doc("none", "mixed precision", PRECISIONS)
     channels_last: bool = _doc(False, "memory format of images and weights")
@@ -87,6 +106,8 @@ class TrainSettings:
     on_corrupt: str = _doc("stop", "what an unreadable image does", ("stop", "skip"))
     max_steps: int = _doc(0, "end after so many optimiser steps; 0: off")
     overfit_batches: int = _doc(0, "train on the first so many batches only; 0: off")
+    val_batch_size: int = _doc(0, "images of one validation pass; 0: as in training")
+    val_every: int = _doc(1, "validate after every so many epochs, and after the last")
     checkpoint_minutes: float = _doc(10.0, "write a checkpoint at least this often, in an epoch")
     checkpoint_steps: int = _doc(0, "write a checkpoint every so many steps; 0: off")
     log_seconds: float = _doc(10.0, "seconds between lines of progress")
@@ -105,15 +126,22 @@ class TrainSettings:
                 raise SettingsError(
                     f"{item.name} is {value!r}, which is unknown: use {', '.join(choices)}"
                 )
-        for name in ("epochs", "batch_size", "accumulate", "image_size"):
+        for name in ("epochs", "batch_size", "accumulate", "image_size", "val_every"):
             self._need(name, getattr(self, name) >= 1, "at least 1")
-        self._need("lr", 0 < self.lr < 1e6, "above 0")
-        for name in ("weight_decay", "mixup", "cutmix", "clip_norm", "warmup_epochs", "rms_eps"):
+        self._need("lr", 0 < self.lr < 1e6, "above 0 and below 1,000,000")
+        for name in ("weight_decay", "mixup", "cutmix", "clip_norm", "warmup_epochs", "rms_eps",
+                     "min_lr", "opt_eps", "decay_rate", "val_batch_size",
+                     "mix_off_epoch"):  # fmt: skip
             self._need(name, getattr(self, name) >= 0, "at least 0")
         for name in ("workers", "max_steps", "overfit_batches", "holdout", "synthetic_data",
                      "threads", "seed", "loader_timeout", "checkpoint_steps"):  # fmt: skip
             self._need(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("momentum", "label_smoothing", "dropout", "ema", "bn_momentum"):
+        self._need("decay_epochs", self.decay_epochs > 0, "above 0")
+        for name in ("erase", "mix_prob"):
+            self._need(name, 0 <= getattr(self, name) <= 1, "at least 0 and at most 1")
+        for name in ("mean", "std", "opt_betas"):
+            self.numbers(name)
+        for name in ("momentum", "label_smoothing", "dropout", "ema", "bn_momentum", "drop_path"):
             self._need(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         for name in ("crop_scale", "resize_ratio"):
             self._need(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
@@ -122,14 +150,28 @@ class TrainSettings:
                 "give the images' folder with --data, or --synthetic-data for made-up ones"
             )
 
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """The numbers of a field that holds some, joined by commas; none if it is empty.
+
+        Raises:
+            SettingsError: If it holds anything else, or another number of them.
+        """
+        text, count = getattr(self, name), 2 if name == "opt_betas" else 3
+        try:
+            found = tuple(float(part) for part in text.split(",")) if text else ()
+        except ValueError:
+            found = (float("nan"),)
+        if found and (len(found) != count or not all(abs(one) < 1e6 for one in found)):
+            raise SettingsError(f"{name} is {text!r}: give {count} numbers joined by commas.")
+        return found
+
     def _need(self, name: str, fine: bool, wanted: str) -> None:
         if not fine:
             raise SettingsError(f"{name} is {getattr(self, name)}: it must be {wanted}")
 
-    @property
-    def batch_bytes(self) -> int:
-        """Size of one batch of images in memory (float32)."""
-        return 4 * 3 * self.image_size**2 * self.batch_size
+    def bytes_of(self, images: int) -> int:
+        """Size of so many images in memory (float32)."""
+        return 4 * 3 * self.image_size**2 * images
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide the weights of a run.

@@ -15,8 +15,9 @@ pytest.importorskip("torchvision", reason="torchvision is not installed")
 from nprep.errors import NprepError  # noqa: E402 - needs torch
 from nprep.imagenet.__main__ import entry  # noqa: E402
 from nprep.imagenet.networks.latency import load_latency  # noqa: E402
-from nprep.imagenet.training.export import export, load_trained  # noqa: E402
+from nprep.imagenet.training.export import export  # noqa: E402
 from nprep.imagenet.training.run import run_training  # noqa: E402
+from nprep.imagenet.training.weights import load_trained  # noqa: E402
 from nprep.spaces.proxyless.space import MobileSpace  # noqa: E402
 from tests.imagenet.helpers import tiny  # noqa: E402
 

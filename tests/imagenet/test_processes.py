@@ -22,9 +22,9 @@ from nprep.imagenet.data.layout import open_parts  # noqa: E402
 from nprep.imagenet.training import processes  # noqa: E402
 from nprep.imagenet.training.checkpoints import load_checkpoint  # noqa: E402
 from nprep.imagenet.training.evaluation import Evaluator  # noqa: E402
-from nprep.imagenet.training.export import load_trained  # noqa: E402
 from nprep.imagenet.training.processes import Processes  # noqa: E402
 from nprep.imagenet.training.run import run_training  # noqa: E402
+from nprep.imagenet.training.weights import load_trained  # noqa: E402
 from tests.imagenet.helpers import tiny  # noqa: E402
 from tests.imagenet.test_training import assert_same, weights_of  # noqa: E402
 

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from nprep._optional import need
+from nprep.errors import SettingsError
 from nprep.imagenet.settings import TrainSettings
 
 Transform = Callable[[Any], Tensor]
@@ -61,34 +62,75 @@ def _eight_bits(picture: Any, image: Any) -> Any:
 def _tail(settings: TrainSettings, v2: Any) -> list[Any]:
     import torch
 
-    cifar = settings.augment == "pad-crop"
-    mean, std = (CIFAR_MEAN, CIFAR_STD) if cifar else (IMAGENET_MEAN, IMAGENET_STD)
     return [
         v2.PILToTensor(),
         v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(mean, std),
+        v2.Normalize(*normalisation(settings)),
     ]
+
+
+def normalisation(settings: TrainSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Means and deviations of red, green and blue that images are normalised with."""
+    cifar = settings.augment == "pad-crop"
+    mean, std = (CIFAR_MEAN, CIFAR_STD) if cifar else (IMAGENET_MEAN, IMAGENET_STD)
+    return settings.numbers("mean") or mean, settings.numbers("std") or std
+
+
+def _automatic(text: str, v2: Any, mode: Any) -> Any:
+    """The transform of a name of automatic augmentation, timm's or torchvision's.
+
+    Raises:
+        SettingsError: If it is unknown.
+    """
+    if text in ("autoaugment", "original", "imagenet"):
+        return v2.AutoAugment(interpolation=mode)
+    if text in ("trivial", "trivialaugment", "ta_wide"):
+        return v2.TrivialAugmentWide(interpolation=mode)
+    if text == "augmix":
+        return v2.AugMix(interpolation=mode)
+    kind, *parts = text.split("-")
+    numbers = {part[:1]: part[1:] for part in parts}
+    # Timm's deviation of the magnitude (mstd) and its other letters have no like in torchvision.
+    fine = kind in ("rand", "ra", "randaugment") and numbers.keys() <= {"m", "n"}
+    if not fine or not all(value.isdecimal() for value in numbers.values()):
+        raise SettingsError(
+            f"aa is {text!r}, which is unknown: use rand-mM-nN (magnitude M of 30, N operations), "
+            "autoaugment, trivial or augmix."
+        )
+    magnitude, count = int(numbers.get("m", 9)), int(numbers.get("n", 2))
+    if magnitude > 30 or not 1 <= count <= 14:
+        raise SettingsError(f"aa is {text!r}: magnitudes go up to 30, operations from 1 to 14.")
+    return v2.RandAugment(count, magnitude, interpolation=mode)
 
 
 def training_transform(settings: TrainSettings) -> Transform:
     """What training images go through; draws from torch's global generator."""
     v2 = need("torchvision.transforms.v2", "transform images", extra="imagenet")
     size = settings.image_size
+    mode = v2.InterpolationMode(settings.interpolation)
+    whole = v2.Resize((size, size), mode, antialias=True)
     steps: list[Any]
     if settings.augment == "none":
-        steps = [v2.Resize((size, size), antialias=True)]
+        steps = [whole]
     elif settings.augment == "pad-crop":
-        steps = [v2.Resize((size, size), antialias=True), v2.RandomCrop(size, padding=size // 8)]
+        steps = [whole, v2.RandomCrop(size, padding=size // 8)]
     else:
-        steps = [v2.RandomResizedCrop(size, scale=(settings.crop_scale, 1.0), antialias=True)]
+        scale = (settings.crop_scale, 1.0)
+        steps = [v2.RandomResizedCrop(size, scale=scale, interpolation=mode, antialias=True)]
     if settings.flip and settings.augment != "none":
         steps.append(v2.RandomHorizontalFlip())
     if settings.augment == "colour":
         steps.append(v2.ColorJitter(0.4, 0.4, 0.4))
     elif settings.augment == "randaugment":
         steps.append(v2.RandAugment())
+    if settings.aa:
+        steps.append(_automatic(settings.aa, v2, v2.InterpolationMode.NEAREST))
     # The augmentations work on Pillow images: faster there, on the CPU.
-    transform: Transform = v2.Compose([*steps, *_tail(settings, v2)])
+    steps += _tail(settings, v2)
+    if settings.erase:
+        # Behind the normalisation, where 0 is the mean colour.
+        steps.append(v2.RandomErasing(settings.erase))
+    transform: Transform = v2.Compose(steps)
     return transform
 
 
@@ -97,7 +139,8 @@ def evaluation_transform(settings: TrainSettings) -> Transform:
     v2 = need("torchvision.transforms.v2", "transform images", extra="imagenet")
     size = settings.image_size
     shorter = round(size / settings.resize_ratio)
-    steps = [v2.Resize(shorter, antialias=True), v2.CenterCrop(size), *_tail(settings, v2)]
+    mode = v2.InterpolationMode(settings.interpolation)
+    steps = [v2.Resize(shorter, mode, antialias=True), v2.CenterCrop(size), *_tail(settings, v2)]
     transform: Transform = v2.Compose(steps)
     return transform
 
@@ -113,4 +156,6 @@ def batch_mixer(settings: TrainSettings, num_classes: int) -> Callable[..., Any]
     if settings.cutmix:
         choices.append(v2.CutMix(alpha=settings.cutmix, num_classes=num_classes))
     mixer: Callable[..., Any] = v2.RandomChoice(choices)
+    if settings.mix_prob < 1:
+        mixer = v2.RandomApply([mixer], settings.mix_prob)
     return mixer

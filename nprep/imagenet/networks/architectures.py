@@ -73,7 +73,7 @@ def arch_of(space: Space, batch: Any) -> list[str]:
         batch: Some of its architectures.
 
     Raises:
-        SettingsError: If networks of that space can't be built.
+        SettingsError: If networks of that space cannot be built.
     """
     if isinstance(space, ProxylessSpace):
         return space.format(batch)
@@ -85,7 +85,8 @@ def arch_of(space: Space, batch: Any) -> list[str]:
             texts.append(f"{CELL_PREFIX}{digits}:{','.join(operations)}")
         return texts
     raise SettingsError(
-        f"networks of the space {space.name} can't be trained here: use --space proxyless or nb101."
+        f"networks of the space {space.name} cannot be trained here: use --space proxyless or "
+        "nb101."
     )
 
 
@@ -112,6 +113,7 @@ def build(settings: TrainSettings, num_classes: int) -> nn.Module:
     from torch import nn
 
     from nprep.imagenet.networks.cell_network import CellNetwork
+    from nprep.imagenet.networks.checkpointing import keep_no_activations
     from nprep.imagenet.networks.mobile import MobileNetwork
 
     model: nn.Module
@@ -121,9 +123,13 @@ def build(settings: TrainSettings, num_classes: int) -> nn.Module:
         model = CellNetwork(matrix, operations, num_classes, stem)
     else:
         space = space_of(settings, num_classes)
-        model = MobileNetwork(space, space.parse(settings.arch), settings.dropout)
+        model = MobileNetwork(
+            space, space.parse(settings.arch), settings.dropout, settings.drop_path
+        )
     if settings.bn_momentum:
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = settings.bn_momentum
+    if settings.grad_checkpointing:
+        keep_no_activations(model)
     return model

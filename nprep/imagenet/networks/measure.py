@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.benchmark import Timer
 
 from nprep.imagenet.networks.mobile import MobileNetwork, build_block
 from nprep.predictor.agreement import kendall_tau
@@ -30,17 +31,11 @@ def time_call(call: Callable[[], object], device: torch.device, repeats: int) ->
         device: Where it computes.
         repeats: Timed calls; a third as many go before, untimed.
     """
-    times = []
-    for number in range(repeats + max(2, repeats // 3)):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if number >= max(2, repeats // 3):
-            times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times)
+    # It waits for GPUs, and would change the number of threads if it were not told.
+    timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
+    with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+        timer.timeit(max(2, repeats // 3))
+        return 1e3 * statistics.median(timer.timeit(1).mean for _ in range(repeats))
 
 
 def _time_modules(

@@ -25,13 +25,15 @@ def _conv(
 class InvertedBottleneck(nn.Module):
     """1x1 expansion, depthwise convolution, linear 1x1 projection, each with batch norm."""
 
-    def __init__(self, block: Block, kernel: int, expansion: int) -> None:
+    def __init__(self, block: Block, kernel: int, expansion: int, drop_path: float = 0.0) -> None:
         """Builds the block.
 
         Args:
             block: Its place in the chain.
             kernel: Side of the depthwise kernel.
             expansion: Hidden channels per input channel; 1 leaves the expansion out.
+            drop_path: Probability of dropping the residual branch of an image (stochastic depth,
+                Huang et al. 2016).
         """
         super().__init__()
         hidden = block.in_channels * expansion
@@ -40,19 +42,29 @@ class InvertedBottleneck(nn.Module):
         layers.append(_conv(hidden, block.out_channels, 1, act=False))
         self.layers = nn.Sequential(*layers)
         self.residual = block.residual
+        self.drop_path = drop_path
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C', H', W')."""
         out: Tensor = self.layers(images)
-        return images + out if self.residual else out
+        if not self.residual:
+            return out
+        if self.drop_path and self.training:
+            kept = 1 - self.drop_path
+            drawn = torch.rand(len(out), 1, 1, 1, device=out.device) < kept
+            out = out * (drawn.to(out.dtype) / kept)
+        return images + out
 
 
-def build_block(space: MobileSpace, position: int, choice: int) -> nn.Module:
+def build_block(
+    space: MobileSpace, position: int, choice: int, drop_path: float = 0.0
+) -> nn.Module:
     """One block of a network, for example to time it alone."""
     if choice == SKIP:
         return nn.Identity()
     block = space.blocks[position]
-    return InvertedBottleneck(block, *block.kernel_and_expansion(choice, first=position == 0))
+    kernel, expansion = block.kernel_and_expansion(choice, first=position == 0)
+    return InvertedBottleneck(block, kernel, expansion, drop_path)
 
 
 class MobileNetwork(nn.Module):
@@ -63,7 +75,11 @@ class MobileNetwork(nn.Module):
     """
 
     def __init__(
-        self, space: MobileSpace, encoding: NDArray[np.uint8], dropout: float = 0.0
+        self,
+        space: MobileSpace,
+        encoding: NDArray[np.uint8],
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
     ) -> None:
         """Builds and initialises the network (from torch's global generator).
 
@@ -71,6 +87,8 @@ class MobileNetwork(nn.Module):
             space: The space.
             encoding: (B,) choices.
             dropout: Probability of dropping a feature before the classifier.
+            drop_path: Probability of dropping the last residual branch; it rises linearly from 0
+                at the first block.
 
         Raises:
             InvalidSpecError: If the encoding is not of the space.
@@ -80,9 +98,13 @@ class MobileNetwork(nn.Module):
         self.encoding = space.format(encoding)
         first, last = space.blocks[0], space.blocks[-1]
         head = space.channels(HEAD_CHANNELS)
+        last_position = max(1, len(encoding) - 1)
         self.stem = _conv(3, first.in_channels, 3, space.stem_stride)
         self.blocks = nn.Sequential(
-            *(build_block(space, position, int(choice)) for position, choice in enumerate(encoding))
+            *(
+                build_block(space, position, int(choice), drop_path * position / last_position)
+                for position, choice in enumerate(encoding)
+            )
         )
         self.head = _conv(last.out_channels, head, 1)
         self.dropout = nn.Dropout(dropout)

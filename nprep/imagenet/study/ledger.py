@@ -112,7 +112,7 @@ class Ledger:
                 raise
         except sqlite3.Error as error:
             raise RunFolderError(
-                f"study ledger {path} can't be used ({error}): make room where the disk is full; "
+                f"study ledger {path} cannot be used ({error}): make room where the disk is full; "
                 "else restore it from a copy, or start another study."
             ) from error
 
@@ -130,7 +130,7 @@ class Ledger:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise RunFolderError(
-                f"study ledger {self.path} can't be written ({error}): make room or mend the "
+                f"study ledger {self.path} cannot be written ({error}): make room or mend the "
                 "folder, then resume with --resume."
             ) from error
 
@@ -139,7 +139,7 @@ class Ledger:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise RunFolderError(
-                f"study ledger {self.path} can't be read ({error}): restore it from a copy, or "
+                f"study ledger {self.path} cannot be read ({error}): restore it from a copy, or "
                 "start another study."
             ) from error
 

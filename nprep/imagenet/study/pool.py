@@ -269,7 +269,7 @@ def make_pool(
 ) -> StudyPool:
     """The pool of a study: listed where the space is small, else drawn.
 
-    A space that can't be drawn from uniformly is listed up to a million architectures.
+    A space that cannot be drawn from uniformly is listed up to a million architectures.
     """
     size = limits.space.size
     most = num_candidates if isinstance(limits.space, ChoiceSpace) else MOST_LISTED

@@ -98,7 +98,7 @@ class StudySettings:
         """The methods, by name, checked against the study.
 
         Raises:
-            SettingsError: If one is unknown or can't search by real trainings.
+            SettingsError: If one is unknown or cannot search by real trainings.
         """
         made = {}
         for name in self.methods:
@@ -173,7 +173,7 @@ class Study:
                 ) from error
             except OSError as error:
                 raise RunFolderError(
-                    f"study folder {folder} can't be written ({reason(error)}): choose another."
+                    f"study folder {folder} cannot be written ({reason(error)}): choose another."
                 ) from error
             self.ledger = Ledger(folder / "ledger.sqlite")
             opened.callback(self.ledger.close)

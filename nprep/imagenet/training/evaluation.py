@@ -44,7 +44,8 @@ class Evaluator:
             settings: Size, batch and loaders.
             processes: Who shares the work.
         """
-        keys = evaluation_keys(len(source), settings.batch_size, processes.rank, processes.count)
+        batch = settings.val_batch_size or settings.batch_size
+        keys = evaluation_keys(len(source), batch, processes.rank, processes.count)
         images = ImageSet(source, evaluation_transform(settings), 0, settings.cache)
         pin = processes.device.type == "cuda"
         self._loader = Loader(
@@ -53,7 +54,7 @@ class Evaluator:
             min(settings.workers, 8),
             pin,
             settings.loader_timeout,
-            settings.batch_bytes,
+            settings.bytes_of(batch),
         )
         self._settings, self._processes = settings, processes
 

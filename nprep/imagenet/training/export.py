@@ -13,50 +13,16 @@ from torch import nn
 from nprep._optional import need
 from nprep.errors import SettingsError
 from nprep.imagenet.files import write_file
-from nprep.imagenet.networks.architectures import build
-from nprep.imagenet.training.checkpoints import load_checkpoint
-from nprep.imagenet.training.folder import RunFolder
 
 FORMATS = ("torchscript", "onnx", "safetensors")
 
 
-def load_trained(run: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a finished or running training.
-
-    Args:
-        run: Its folder.
-
-    Returns:
-        The network with the weights of its last epoch (averaged, where the run averages), in
-        evaluation mode, and what there is to know about it.
-
-    Raises:
-        RunFolderError: If the folder holds no run or a damaged one.
-    """
-    folder = RunFolder(run)
-    settings = folder.settings()
-    state = load_checkpoint(folder.last)
-    model = build(settings, state["num_classes"])
-    average = state["average"]
-    model.load_state_dict(state["model"] if average is None else average)
-    about = {
-        "arch": settings.arch,
-        "num_classes": state["num_classes"],
-        "image_size": settings.image_size,
-        "width": settings.width,
-        "depth": settings.depth,
-        "stem_stride": settings.stem_stride,
-        "epochs": state["epoch"],
-    }
-    return model.eval(), about
-
-
 def export(model: nn.Module, about: dict[str, Any], target: Path, formats: list[str]) -> list[Path]:
-    """Writes a network.
+    """Writes a network; each file says under the key ``nprep`` what it is (JSON).
 
     Args:
         model: In evaluation mode.
-        about: Goes into the files that can hold it.
+        about: See :func:`nprep.imagenet.training.weights.about`; goes into every file.
         target: Path without an ending.
         formats: Some of FORMATS.
 

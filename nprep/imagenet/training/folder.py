@@ -225,7 +225,8 @@ class RunFolder:
                 )
                 self._writer = module.SummaryWriter(str(self.path))
             for name in COLUMNS[2:]:
-                self._writer.add_scalar(name, history[-1][name], history[-1]["epoch"])
+                if history[-1][name] is not None:
+                    self._writer.add_scalar(name, history[-1][name], history[-1]["epoch"])
             self._writer.flush()
 
     def listen(self) -> None:

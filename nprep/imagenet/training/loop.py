@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from nprep.imagenet.training.folder import RunFolder
 from nprep.imagenet.training.optimisers import WeightAverage, learning_rate, make_optimiser
 from nprep.imagenet.training.processes import Processes, float_buffers, synchronise_norms
 from nprep.imagenet.training.progress import Progress
+from nprep.imagenet.training.weights import load_initial
 
 # Micro-batches in a row that may overflow in fp16 before a training counts as diverged: from the
 # scaler's first scale, 2^16, down to 2^-14.
@@ -43,13 +45,20 @@ class DivergedError(NprepError):
 class Trainer:
     """One training of one network, in one or several processes."""
 
-    def __init__(self, settings: TrainSettings, folder: RunFolder, processes: Processes) -> None:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        folder: RunFolder,
+        processes: Processes,
+        fresh: bool = True,
+    ) -> None:
         """Opens the data and builds the network, its weights drawn from the seed.
 
         Args:
             settings: The training.
             folder: Where it writes.
             processes: Who takes part.
+            fresh: Whether the training begins, rather than resumes.
 
         Raises:
             NprepError: If the data or the settings are of no use.
@@ -60,7 +69,10 @@ class Trainer:
         self.parts = open_parts(settings)
         device = processes.device
         torch.manual_seed(derived_seed(settings.seed, "weights"))
-        model = build(settings, self.parts.num_classes).to(device)
+        model = build(settings, self.parts.num_classes)
+        if fresh and settings.initial_weights:
+            load_initial(model, Path(settings.initial_weights))
+        model = model.to(device)
         if settings.channels_last:
             # Not in the type stubs of every torch release.
             move: Any = model.to
@@ -121,7 +133,7 @@ class Trainer:
             settings.workers,
             who.device.type == "cuda",
             settings.loader_timeout,
-            settings.batch_bytes,
+            settings.bytes_of(settings.batch_size),
         )
         self._validation = Evaluator(self.parts.val, settings, who)
 
@@ -226,7 +238,8 @@ class Trainer:
         device = self.processes.device
         images = batch.images.to(device, non_blocking=True)
         labels = batch.labels.to(device, non_blocking=True)
-        if self._mixer is not None:
+        off = self.settings.mix_off_epoch
+        if self._mixer is not None and not (off and self.epoch >= off):
             state = torch.default_generator.get_state()
             who = (self.processes.rank, self.step, number)
             torch.default_generator.manual_seed(derived_seed(self.settings.seed, "mix", *who))
@@ -255,7 +268,9 @@ class Trainer:
         for model in self._models():
             self.processes.average_buffers(model)
         loss, batches = self.processes.total(self.sums.clone()).tolist()
-        score = self._score = self._validation.score(self.evaluated_model)
+        score = None
+        if (self.epoch + 1) % self.settings.val_every == 0 or self._is_last_epoch():
+            score = self._score = self._validation.score(self.evaluated_model)
         self.seconds += seconds
         self.history.append(
             {
@@ -263,22 +278,26 @@ class Trainer:
                 "step": self.step,
                 "learning_rate": self.optimiser.param_groups[0]["lr"],
                 "train_loss": loss / max(1, batches),
-                "val_loss": score.loss,
-                "val_top1": score.top1,
-                "val_top5": score.top5,
+                "val_loss": None if score is None else score.loss,
+                "val_top1": None if score is None else score.top1,
+                "val_top5": None if score is None else score.top5,
                 "train_seconds": round(seconds, 3),
             }
         )
         self.sums.zero_()
         self.epoch, self.batches_done = self.epoch + 1, 0
-        improved = score.top1 > self.best
-        self.best = max(self.best, score.top1)
+        improved = score is not None and score.top1 > self.best
+        if score is not None:
+            self.best = max(self.best, score.top1)
         self.save(best=improved)
         if self.processes.first:
             self.folder.write_history(self.history, self.settings.tensorboard)
             self._progress.epoch(self.history[-1], self.settings.epochs)
         if self.processes.any(self.folder.asked)[0]:
             self.folder.stop(None)
+
+    def _is_last_epoch(self) -> bool:
+        return self.epoch + 1 >= self.settings.epochs or self.step >= self._last_step
 
     def _finish(self) -> dict[str, Any]:
         # Killed between the last epoch and here, a resumed run has yet to look.
@@ -312,6 +331,7 @@ class Trainer:
             "processes": self.processes.count,
             "train_images": len(self.parts.train),
             "num_classes": self.parts.num_classes,
+            "classes": list(self.parts.train.classes),
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),

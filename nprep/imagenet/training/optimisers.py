@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import math
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from nprep.errors import SettingsError
 from nprep.imagenet.settings import TrainSettings
 from nprep.imagenet.training.rmsprop import TensorFlowRMSprop
 
@@ -47,15 +50,68 @@ def make_optimiser(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
         return torch.optim.RMSprop(
             groups, lr=settings.lr, alpha=0.9, eps=settings.rms_eps, momentum=settings.momentum
         )
-    return TensorFlowRMSprop(
-        groups, lr=settings.lr, momentum=settings.momentum, eps=settings.rms_eps
-    )
+    if settings.optimiser == "rmsprop-tf":
+        return TensorFlowRMSprop(
+            groups, lr=settings.lr, momentum=settings.momentum, eps=settings.rms_eps
+        )
+    return _named_optimiser(groups, settings)
+
+
+def _named_optimiser(
+    groups: list[dict[str, Any]], settings: TrainSettings
+) -> torch.optim.Optimizer:
+    """An optimiser of torch, or of timm where it is installed, with the options that it has.
+
+    Raises:
+        SettingsError: If neither has one of that name.
+    """
+    wanted = settings.optimiser.lower()
+    known = {
+        name.lower(): made
+        for name, made in vars(torch.optim).items()
+        if isinstance(made, type)
+        and issubclass(made, torch.optim.Optimizer)
+        # It needs two passes a step, and the base class trains nothing.
+        and name not in ("LBFGS", "Optimizer", "SparseAdam")
+    }
+    options: dict[str, Any] = {"lr": settings.lr}
+    if settings.opt_eps:
+        options["eps"] = settings.opt_eps
+    betas = settings.numbers("opt_betas")
+    if betas:
+        options["betas"] = betas
+    make: Any = known.get(wanted)
+    if make is None:
+        try:
+            timm: Any = importlib.import_module("timm.optim")
+            made: torch.optim.Optimizer = timm.create_optimizer_v2(
+                groups, opt=wanted, momentum=settings.momentum, **options
+            )
+            return made
+        except ImportError:
+            more = "; with timm installed, any of its optimisers"
+        except (AssertionError, ValueError, KeyError):
+            more = ", and timm has none of that name either"
+        raise SettingsError(
+            f"optimiser {settings.optimiser!r} is unknown: use sgd, rmsprop, rmsprop-tf or "
+            f"{', '.join(sorted(known))}{more}."
+        )
+    has = inspect.signature(make).parameters
+    if "momentum" in has:
+        options["momentum"] = settings.momentum
+    unknown = [name for name in options if name not in has]
+    if unknown:
+        raise SettingsError(
+            f"optimiser {settings.optimiser} has no {unknown[0]}: leave --opt-{unknown[0]} out."
+        )
+    optimiser: torch.optim.Optimizer = make(groups, **options)
+    return optimiser
 
 
 def learning_rate(
     settings: TrainSettings, step: int, steps_per_epoch: int, images_per_step: int
 ) -> float:
-    """The learning rate of a step: linear warm-up, then a cosine to zero.
+    """The learning rate of a step: linear warm-up, then the schedule down to the minimum.
 
     Args:
         settings: The training.
@@ -69,7 +125,17 @@ def learning_rate(
     warmup = min(settings.warmup_epochs * steps_per_epoch, total - 1)
     if step < warmup:
         return peak * (step + 1) / (warmup + 1)
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+    low = settings.min_lr * scale
+    if settings.schedule == "constant":
+        return peak
+    if settings.schedule == "step":
+        steps = (step - warmup) // max(1.0, settings.decay_epochs * steps_per_epoch)
+        return max(low, peak * settings.decay_rate**steps)
+    if settings.schedule == "poly":
+        part = min(1.0, (step - warmup) / max(1, total - warmup))
+        return low + (peak - low) * (1 - part) ** settings.decay_rate
+    angle = math.pi * (step - warmup) / max(1, total - warmup)
+    return low + (peak - low) * 0.5 * (1 + math.cos(angle))
 
 
 class WeightAverage(AveragedModel):

@@ -63,8 +63,13 @@ class Progress:
     def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
         """Prints the line of an epoch."""
         if self._show:
+            validated = ""
+            if row["val_loss"] is not None:
+                validated = (
+                    f" val loss {row['val_loss']:.4f} top-1 {100 * row['val_top1']:.2f} % "
+                    f"top-5 {100 * row['val_top5']:.2f} %"
+                )
             _LOG.info(
-                f"epoch {row['epoch']}/{epochs} train loss {row['train_loss']:.4f} "
-                f"val loss {row['val_loss']:.4f} top-1 {100 * row['val_top1']:.2f} % "
-                f"top-5 {100 * row['val_top5']:.2f} % in {row['train_seconds']:.1f} s"
+                f"epoch {row['epoch']}/{epochs} train loss {row['train_loss']:.4f}{validated} in "
+                f"{row['train_seconds']:.1f} s"
             )

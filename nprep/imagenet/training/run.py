@@ -64,7 +64,7 @@ def run_training(
         there = bool(who.gather(there)[0])
         if listen:
             folder.listen()
-        trainer = Trainer(settings, folder, who)
+        trainer = Trainer(settings, folder, who, fresh=not there)
         if there:
             trainer.resume()
         if who.first:
