@@ -106,7 +106,7 @@ def from_config(path: str | None, settings: type[Any]) -> dict[str, Any]:
         name = name if name in fields else names.get(name, "")
         if not name:
             raise SettingsError(f"{path} has {given_name!r}, which is no setting: see --help.")
-        kind = type(fields[name].default)
+        kind: Any = type(fields[name].default)
         whole = kind is float and type(value) is int
         if type(value) is not kind and not whole:
             raise SettingsError(
