@@ -18,7 +18,7 @@ from tests.synthetic import synthetic_view
 VIEW = synthetic_view(500)
 TRIALS = 120
 SAMPLES = 60
-SMALL = {"population": 10, "tournament": 4, "founders": 6}
+SMALL = {"population": 10, "tournament": 6, "founders": 6}
 TWINS: dict[str, Method] = {
     "random": RandomSearch(),
     "evolution": RegularizedEvolution(**SMALL),
@@ -75,7 +75,7 @@ def test_the_comparison_tells_methods_apart(monkeypatch: pytest.MonkeyPatch) -> 
     protocol = ReplayProtocol()
     compiled = run(TWINS["evolution"], protocol)
     plainly(monkeypatch)
-    other = dataclasses.replace(TWINS["evolution"], tournament=2)  # type: ignore[type-var]
+    other = dataclasses.replace(TWINS["evolution"], tournament=1)  # type: ignore[type-var]
     assert distance(compiled, run(other, protocol)) > 5
 
 
