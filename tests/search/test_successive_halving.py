@@ -182,7 +182,7 @@ def test_densities_find_better_cells_than_random_ones() -> None:
 
 def test_a_view_without_short_trainings_is_refused() -> None:
     plain = synthetic_view(100)
-    with pytest.raises(SettingsError, match=r"after 4 epochs, only after 108: use another view"):
+    with pytest.raises(SettingsError, match=r"knows nothing of that \(only of 108\)"):
         Hyperband().run_block(plain, [trial_seed(0, "h", 0)], 5, ReplayProtocol())
     # In full it trains anywhere.
     (trace,) = Hyperband(budgets=(108,)).run_block(
