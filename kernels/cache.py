@@ -35,13 +35,14 @@ def _platform_cache() -> Path | None:
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA") or (home and home / "AppData/Local")
         return Path(local) / "nprep" / "Cache" if local else None
-    if sys.platform == "darwin":
+    elif sys.platform == "darwin":
         return home and home / "Library/Caches/nprep"
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The standard says that relative paths are to be ignored.
-    if os.path.isabs(base):
-        return Path(base) / "nprep"
-    return home and home / ".cache" / "nprep"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        # The standard says that relative paths are to be ignored.
+        if os.path.isabs(base):
+            return Path(base) / "nprep"
+        return home and home / ".cache" / "nprep"
 
 
 def _private_temporary_folder() -> Path | None:

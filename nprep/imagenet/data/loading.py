@@ -258,13 +258,16 @@ def shared_memory_is_short(workers: int, batch_bytes: int) -> bool:
         workers: Loader processes; each loads two batches ahead.
         batch_bytes: Size of one batch.
     """
-    try:
-        free = os.statvfs(SHARED_MEMORY)
-    except (AttributeError, OSError):
-        # No such place: the system keeps shared memory elsewhere.
+    if sys.platform == "win32":
         return False
-    # One more for each process, which it is writing.
-    return 3 * workers * batch_bytes > free.f_bavail * free.f_frsize
+    else:
+        try:
+            free = os.statvfs(SHARED_MEMORY)
+        except OSError:
+            # No such place: the system keeps shared memory elsewhere.
+            return False
+        # One more for each process, which it is writing.
+        return 3 * workers * batch_bytes > free.f_bavail * free.f_frsize
 
 
 def _one_thread(worker: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.imagenet.data.sources import EXTENSIONS, DataError
+
+# Windows alone knows text files at this level.
+_BINARY = getattr(os, "O_BINARY", 0)
 
 
 class ShardSource:
@@ -70,8 +74,8 @@ class ShardSource:
         assert self.groups is not None
         shard = int(self.groups[index])
         if shard not in self._files:
-            self._files[shard] = os.open(self._shards[shard], os.O_RDONLY)
-        return os.pread(self._files[shard], int(self._sizes[index]), int(self._offsets[index]))
+            self._files[shard] = os.open(self._shards[shard], os.O_RDONLY | _BINARY)
+        return _read_at(self._files[shard], int(self._sizes[index]), int(self._offsets[index]))
 
     def name(self, index: int) -> str:
         """The shard and the position in it."""
@@ -135,6 +139,15 @@ def _refuse_gaps(labels: NDArray[np.int64], folder: Path) -> None:
         )
 
 
+def _read_at(file: int, size: int, offset: int) -> bytes:
+    """Bytes at a place of an open file, which one thread at a time reads."""
+    if sys.platform == "win32":
+        os.lseek(file, offset, os.SEEK_SET)
+        return os.read(file, size)
+    else:
+        return os.pread(file, size, offset)
+
+
 def _index(shard: Path) -> NDArray[np.int64]:
     """(n, 3) int64: offset, size and label of the images of a shard, in their order."""
     images: dict[str, tuple[int, int]] = {}
@@ -145,9 +158,9 @@ def _index(shard: Path) -> NDArray[np.int64]:
             if extension in EXTENSIONS:
                 images[key] = (offset, size)
             elif extension == ".cls":
-                labels[key] = _label(os.pread(raw.fileno(), size, offset), key, shard)
+                labels[key] = _label(_read_at(raw.fileno(), size, offset), key, shard)
             elif extension == ".json":
-                found = _json_label(os.pread(raw.fileno(), size, offset))
+                found = _json_label(_read_at(raw.fileno(), size, offset))
                 if found is not None:
                     noted[key] = found
     for key, found in noted.items():

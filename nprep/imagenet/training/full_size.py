@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,12 +77,17 @@ def measure_steps(
 
 
 def peak_memory(device: torch.device) -> float:
-    """Peak memory of the device, or of this process on a CPU, in MiB."""
+    """Peak memory of the device, or of this process on a CPU, in MiB; NaN for a CPU on Windows."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Kilobytes on Linux, bytes on macOS.
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    if sys.platform == "win32":
+        return math.nan
+    else:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # Kilobytes on Linux, bytes on macOS.
+        return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def full_size_report(
