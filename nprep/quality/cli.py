@@ -83,10 +83,14 @@ def main(
     prog: str = "python -m nprep.quality",
 ) -> int:
     """Runs the command; arguments and result as of :func:`nprep.replays.cli.main`."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    if given[:1] == ["choose"]:
+        return _choose(given[1:], f"{prog} choose")
     defaults = QualitySettings()
     parser = _console.Parser(
         prog=prog,
         description="Measures how good predictors are, by the number of cells they learn from.",
+        epilog="choose: choose settings on some tables and judge them on others (choose --help).",
     )
     parser.add_argument("--table", type=Path, help="table file; the built-in default if left out")
     parser.add_argument("--view", help="completed, measured or surrogate")
@@ -104,7 +108,7 @@ def main(
     parser.add_argument("--out", type=Path, default=Path("quality-out"), help="folder for results")
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
     parser.add_argument("--quiet", action="store_true", help="no progress, no tables")
-    options = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    options = parser.parse_args(given)
     try:
         counts = tuple(int(part) for part in options.train_samples.split(",") if part.strip())
     except ValueError:
@@ -124,4 +128,56 @@ def main(
         print(to_text(summary))
         print(f"view {summary['run']['view']['name']}: {summary['run']['view']['description']}")
         print(f"wrote {options.out / 'quality.json'}")
+    return 0
+
+
+def _choose(given: list[str], prog: str) -> int:
+    """Runs the sub-command ``choose``."""
+    from nprep.quality.choices import FAMILIES
+    from nprep.quality.choose import Case, ChooseSettings, Side, run_choose
+    from nprep.quality.choose import to_text as choices_to_text
+
+    parser = _console.Parser(
+        prog=prog, description="Chooses settings on some tables and judges them on others."
+    )
+    parser.add_argument(
+        "--side",
+        action="append",
+        required=True,
+        metavar="NAME=TABLE@VIEW@PROTOCOL,...",
+        help="give it twice: what is chosen on one side is judged on the other; @50+100+150 after "
+        "a protocol says after how many samples",
+    )
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="TABLE@VIEW@PROTOCOL",
+        help="a further case to judge on, where nothing is chosen",
+    )
+    parser.add_argument(
+        "--family", default=",".join(FAMILIES), help=f"methods: {', '.join(FAMILIES)}"
+    )
+    parser.add_argument("--trials", type=int, default=12, help="trials of each setting, to choose")
+    parser.add_argument("--judged", type=int, default=40, help="trials of each choice, to judge")
+    parser.add_argument("--seed", type=int, default=0, help="decides every random draw")
+    parser.add_argument("--out", type=Path, default=Path("choose-out"), help="folder for results")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no tables")
+    options = parser.parse_args(given)
+    if len(options.side) != 2:
+        raise SettingsError(f"{len(options.side)} sides are named: give --side twice.")
+    first, second = map(Side.parse, options.side)
+    settings = ChooseSettings(
+        tuple(family.strip() for family in options.family.split(",")),
+        (first, second),
+        tuple(map(Case.parse, options.also)),
+        options.trials,
+        options.judged,
+        options.seed,
+    )
+    with _console.messages(options.quiet):
+        content = run_choose(settings, options.out)
+    if not options.quiet:
+        print(choices_to_text(content))
+        print(f"wrote {options.out / 'choose.json'}")
     return 0
