@@ -159,7 +159,7 @@ class PredictorTrial:
         self._label_floor = method.label_floor
         if method.two_stage and not self.two_stage:
             # One stage learns from failed trainings, too.
-            self._label_floor = max(self._label_floor, ONE_STAGE_FLOOR)
+            self._label_floor = max(self._label_floor, ONE_STAGE_FLOOR, defaults.label_floor)
         self._settings = method.predictor.for_samples(max(1, len(self._known)))
         # A real training that failed answers 0, which teaches nothing.
         self._trained = self._labels > 0
