@@ -207,7 +207,8 @@ def regress_process(
     prior[count, count] = 1 / CONSTANT**2
     weighted = functions / variance[:, None]
     precision = weighted.T @ functions + prior
-    return Posterior(np.linalg.solve(precision, weighted.T @ target), precision)
+    weights = np.asarray(np.linalg.solve(precision, weighted.T @ target), np.float64)
+    return Posterior(weights, precision)
 
 
 def best_above_mean(

@@ -362,12 +362,10 @@ class Completion:
             }
             noise = groups.pop("noise")
             return cls(
-                **{
-                    name: TreeEnsemble.from_arrays(arrays, f"{name}_")
-                    for name in ("guess", "seconds")
-                },
-                **{name: arrays[name] for name in _ARRAYS},
+                guess=TreeEnsemble.from_arrays(arrays, "guess_"),
+                seconds=TreeEnsemble.from_arrays(arrays, "seconds_"),
                 **groups,
+                **{name: arrays[name] for name in _ARRAYS},
                 noise=noise._replace(window=int(noise.window), test_slope=float(noise.test_slope)),
                 statistics=json.loads(arrays["statistics"].tobytes()),
             )

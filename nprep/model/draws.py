@@ -141,7 +141,7 @@ def _draw_triple(
         effect: Standard deviation of what the cell has beyond structure and the donors'.
         triple: (3,) float64; receives the result.
     """
-    chosen, nearest, ratio = 0, np.inf, 1.0
+    chosen, nearest, ratio = np.int64(0), np.inf, 1.0
     for k in range(_DONORS):
         one = first + np.int64(window * _uniform(seed, counter + k))
         other = spread / noise.donor_spread[one]
@@ -336,7 +336,7 @@ def _draw_cell(
         validation: (3,) int32; receives the result.
     """
     window = min(noise.window, len(noise.donor_level))
-    first = np.searchsorted(noise.donor_level, level) - window // 2
+    first = int(np.searchsorted(noise.donor_level, level)) - window // 2
     first = min(max(first, 0), len(noise.donor_level) - window)
     chosen = np.empty(3)
     slots = np.full(3, -1, np.int64)

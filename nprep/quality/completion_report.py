@@ -83,6 +83,7 @@ def _fit_lines(statistics: dict[str, Any]) -> list[str]:
             f"{100 * a['quantiles'][2]:6.2f}/{100 * b['quantiles'][2]:6.2f} "
             f"{a['spearman']:6.3f}/{b['spearman']:6.3f}"
         )
+    lines += _calibration_lines(statistics["calibration"])
     lines += _visited_lines(statistics["visited"])
     chosen = statistics["selection"]
     lines += [
@@ -124,6 +125,24 @@ def _fit_lines(statistics: dict[str, Any]) -> list[str]:
         f"{failures['counted_rightly']:,} of {failures['cells']:,} cells, "
         f"{failures['with_failures']} of which have any.",
     ]
+    return lines
+
+
+def _calibration_lines(calibration: dict[str, Any]) -> list[str]:
+    """How far predictions are trusted; what is uncertain here is drawn for each draw."""
+    lines = [
+        "",
+        "Calibration on these random cells: slope of the measured on the predicted difference, and "
+        "variance of a cell's own effect (points squared).",
+    ]
+    for level, (slope, error), (variance, uncertain) in zip(
+        calibration["levels"], calibration["slope"], calibration["effect"], strict=True
+    ):
+        if error:
+            lines.append(
+                f"  test accuracy about {100 * level:.2f}: slope {slope:.2f} +- {error:.2f}, "
+                f"effect {1e4 * variance:.4f} +- {1e4 * uncertain:.4f}"
+            )
     return lines
 
 

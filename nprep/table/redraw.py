@@ -138,8 +138,8 @@ def redraw(table: Table, build_seeds: Iterable[int], threads: int | None = None)
             _keep_places(drawn, tests, images, fixed & ~complete[:, None])
             validation = (drawn / IMAGES).astype(np.float32)
             validation[complete] = view.validation[complete]
-            test_runs = view.test_runs
-            if test_runs is not None:
+            test_runs = None
+            if view.test_runs is not None:
                 test_runs = (tests / IMAGES).astype(np.float32)
                 test_runs[complete] = view.test_runs[complete]
             yield replace(view, validation=validation, test_runs=test_runs)
