@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nprep.replays.engine import run_replay
-from nprep.results.reading import read_run
-from nprep.runs.folder import SUMS, run_digest, write_sums
-from nprep.runs.predictions import StoredPredictions, write_predictions
+from nprep.runs.folder import SUMS, write_sums
 from nprep.runs.settings import ReplaySettings, TableSource
 from nprep.search.rules import ReplayProtocol
 from nprep.table.schema import Metric
@@ -46,11 +44,6 @@ def make_run(folder: Path, table: Path, **changes: object) -> Path:
     """A finished run on a small made-up table."""
     settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
     run_replay(settings, TableSource(table, "completed"), folder)
-    if "mlp" in settings.methods and not (folder / "predictions" / "mlp.npz").exists():
-        run = read_run(folder)
-        scores = run.open_view().test + np.float32(0.01)
-        known = run.results("mlp", run.open_view()).positions[0, : settings.train_samples]
-        write_predictions(folder, "mlp", StoredPredictions(known, scores), run_digest(run.run))
     return folder
 
 
