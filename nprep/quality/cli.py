@@ -10,8 +10,6 @@ from typing import Any
 from nprep import _console
 from nprep.errors import SettingsError
 from nprep.quality.experiment import (
-    KINDS,
-    PARTS,
     PUBLISHED,
     TOPS,
     Predictions,
@@ -19,6 +17,7 @@ from nprep.quality.experiment import (
     run_quality,
     train_and_predict,
 )
+from nprep.quality.splits import KINDS, PARTS
 from nprep.runs.settings import ViewSource
 from nprep.runs.source import open_source
 

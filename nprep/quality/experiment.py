@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,24 +28,19 @@ from nprep.errors import SettingsError
 from nprep.kernels.search.noise import draw_repeats
 from nprep.predictor.agreement import agreement
 from nprep.predictor.settings import WIDTHS
+from nprep.quality.splits import PARTS, THRESHOLD, summarize_splits
 from nprep.replays.progress import Progress
 from nprep.runs.folder import FORMAT, opened, to_json, write_file
 from nprep.runs.settings import ViewSource, view_digest
 from nprep.search.rules import SEARCH_STREAM, noise_seed_of, stream, trial_seed
 from nprep.table.view import View
 
-KINDS = ("one-stage", "two-stage")
 TOPS = (10, 100, 1000)
-THRESHOLD = 0.91
 
 # Mean squared errors at N = 172 in squared percentage points: (kind, cells) to what is quoted. The
 # first cannot have counted failed runs: about one in 160 ends near 10 %, and an error of 80 points
 # in each of those makes 40 by itself.
 PUBLISHED = {("one-stage", "all"): 1.95, ("two-stage", "above_91"): 0.66}
-
-# Parts of the cells by their true accuracy: a few trainings that failed outweigh all others in a
-# mean squared error, and replications leave them out.
-PARTS = {"all": -1.0, "above_80": 0.8, "above_91": THRESHOLD}
 
 
 @dataclass(frozen=True)
@@ -282,41 +276,3 @@ def _stored(folder: Path, count: int, split: int) -> dict[str, Any] | None:
     if not isinstance(content, dict) or content.get("train_samples") != count:
         return None
     return content if content.get("split") == split else None
-
-
-def summarize_splits(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means over the splits of each N; what no split has is left out."""
-    rows = []
-    for count in dict.fromkeys(part["train_samples"] for part in parts):
-        group = [part for part in parts if part["train_samples"] == count]
-        row: dict[str, Any] = {
-            "train_samples": count,
-            "splits": len(group),
-            "classifier": {
-                key: float(np.mean([part["classifier"][key] for part in group]))
-                for key in group[0]["classifier"]
-            },
-        }
-        for kind in KINDS:
-            row[kind] = {
-                where: {name: _mean([part[kind][where][name] for part in group]) for name in PARTS}
-                for where in ("test", "view")
-            }
-        rows.append(row)
-    return rows
-
-
-def _mean(agreements: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means and standard errors of the numbers in agreements."""
-    content: dict[str, Any] = {}
-    flat = [{**entry, **entry["precision"]} for entry in agreements]
-    for key in flat[0]:
-        values = [entry.get(key) for entry in flat]
-        known = np.array([v for v in values if isinstance(v, int | float)], np.float64)
-        if key == "precision" or not len(known):
-            continue
-        name = f"precision_at_{key}" if str(key).isdigit() else str(key)
-        content[name] = float(known.mean())
-        error = known.std(ddof=1) / math.sqrt(len(known)) if len(known) > 1 else math.nan
-        content[f"{name}_standard_error"] = float(error)
-    return content

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from nprep.errors import RunFolderError, TableError
 from nprep.results.curves import Curves, curves_of
 from nprep.results.draws import CURVES_OF_DRAWS, with_columns
+from nprep.results.json_files import damaged, read_json
 from nprep.results.series import Series, read_series
 from nprep.results.trials import StoredTrials
 from nprep.runs.draws import source_of
@@ -238,13 +238,13 @@ def read_run(path: Path) -> Run:
         for name in (curves.name, SETTINGS, SUMMARY, TIMED, CLOCK):
             if (folder / name).is_file():
                 read_output(folder, name)
-    content = _read_json(folder / SETTINGS, ("run",), missing_ok=lone)
-    summary = _read_json(folder / SUMMARY, ("methods", "speedups"), missing_ok=lone)
+    content = read_json(folder / SETTINGS, ("run",), missing_ok=lone)
+    summary = read_json(folder / SUMMARY, ("methods", "speedups"), missing_ok=lone)
     train_samples: dict[str, int] = {}
     for method, entry in summary.get("methods", {}).items():
         n = entry.get("train_samples") if isinstance(entry, dict) else None
         if not isinstance(n, int) or not isinstance(entry.get("horizon"), int):
-            raise _damaged(folder / SUMMARY, f"method {method!r} has no train_samples and horizon")
+            raise damaged(folder / SUMMARY, f"method {method!r} has no train_samples and horizon")
         train_samples[method] = n
     kinds = {m: str(entry.get("kind", "")) for m, entry in summary.get("methods", {}).items()}
     series = tuple(
@@ -286,33 +286,7 @@ def read_quality(folder: Path) -> Run:
     Raises:
         RunFolderError: If the file is damaged.
     """
-    content = _read_json(folder / QUALITY, ("run", "mean_over_splits"), missing_ok=False)
+    content = read_json(folder / QUALITY, ("run", "mean_over_splits"), missing_ok=False)
     if not content["mean_over_splits"]:
-        raise _damaged(folder / QUALITY, "it measures nothing")
+        raise damaged(folder / QUALITY, "it measures nothing")
     return Run(folder, {"run": content["run"]}, content, ())
-
-
-def _damaged(path: Path, what: str) -> RunFolderError:
-    return RunFolderError(
-        f"{path} is damaged ({what}): python -m nprep.replay with --resume writes a run's outputs "
-        "again."
-    )
-
-
-def _read_json(path: Path, needed: Sequence[str], missing_ok: bool) -> dict[str, Any]:
-    """An object of a JSON file, with dictionaries or lists under the keys needed."""
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        if missing_ok:
-            return {}
-        raise RunFolderError(
-            f"{path} is missing, so the run has not finished: continue it with python -m "
-            "nprep.replay --resume."
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, "it is no JSON") from error
-    for key in needed:
-        if not isinstance(content, dict) or not isinstance(content.get(key), dict | list):
-            raise _damaged(path, f"it has no {key!r}")
-    return dict(content)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nprep.quality.experiment import KINDS, Predictions, QualitySettings, run_quality
+from nprep.quality.experiment import Predictions, QualitySettings, run_quality
+from nprep.quality.splits import KINDS
 from nprep.report.cli import main
 from nprep.runs.settings import TableSource
 from tests.report.runs import make_run, make_table

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from nprep._console import run as run_command
-from nprep.quality.experiment import PARTS
+from nprep.quality.splits import PARTS
 from nprep.report.cli import main
 from nprep.report.context import groups
 from nprep.report.html import Table, text

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nprep.errors import NprepError
 from nprep.predictor.agreement import agreement
-from nprep.quality.experiment import PARTS
+from nprep.quality.splits import PARTS
 from nprep.report.context import Context
 from nprep.report.html import Picture, Section, Table, details, missing
 from nprep.report.pictures.base import about_runs
