@@ -2,14 +2,16 @@
 
 A batch holds pruned cells (rows of the space) or unpruned specs with 7 vertices (genotypes, as
 search methods make them); each function says which it takes. Single specs with names and nested
-lists are :class:`nprep.spaces.nb101.spec.Spec`.
+lists are :class:`nprep.spaces.nb101.spec.Spec`. Where a function takes ``device``, a GPU does the
+work: give it ``nprep.kernels.cuda.device.cuda_device()``. Results are the same, but for what is
+drawn at random, which comes from the same distribution.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +25,12 @@ from nprep.kernels.nb101.enumerate import enumerate_cells
 from nprep.kernels.nb101.md5 import module_hash_batch
 from nprep.kernels.nb101.parameters import parameters_batch
 from nprep.kernels.numeric.lookup import KeyIndex
+from nprep.spaces.nb101 import on_device as _on_device
 from nprep.spaces.nb101.batch import CellBatch
 from nprep.spaces.nb101.spec import OPERATION_NAMES, Spec
+
+if TYPE_CHECKING:
+    from nprep.kernels.cuda.device import Device
 
 __all__ = [
     "MUTATION_RULES",
@@ -64,12 +70,15 @@ def _arrays(cells: CellBatch) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
     )
 
 
-def enumerate_space(threads: int | None = None) -> tuple[CellBatch, NDArray[np.uint8]]:
+def enumerate_space(
+    threads: int | None = None, device: Device | None = None
+) -> tuple[CellBatch, NDArray[np.uint8]]:
     """All 423,624 cells of NASBench-101, from first principles.
 
     Args:
         threads: Threads for the hashes; by default one for each processor. The result does not
             depend on it.
+        device: A GPU that computes the hashes, or None.
 
     Returns:
         The cells, with the matrices of the official files, in the order of their module hashes, and
@@ -78,33 +87,45 @@ def enumerate_space(threads: int | None = None) -> tuple[CellBatch, NDArray[np.u
     if threads is None:
         threads = os.cpu_count() or 1
     bits, operations, sizes, _ = enumerate_cells()
-    hashes = module_hash_batch(bits, operations, sizes, threads)
+    hashes = module_hashes(CellBatch(bits, operations, sizes), threads, device)
     words = hashes.view(">u8")
     order = np.lexsort((words[:, 1], words[:, 0]))
     return CellBatch(bits, operations, sizes).take(order), hashes[order]
 
 
-def prune_cells(specs: CellBatch) -> tuple[NDArray[np.uint8], CellBatch]:
+def prune_cells(
+    specs: CellBatch, device: Device | None = None
+) -> tuple[NDArray[np.uint8], CellBatch]:
     """Prunes unpruned specs.
 
     Args:
         specs: N specs.
+        device: A GPU for the work, or None.
 
     Returns:
         The validity codes (N,) uint8 of :mod:`nprep.kernels.nb101.cells` (0 is valid), and the
         pruned cells; a disconnected spec gives 0 vertices.
     """
+    if device is not None:
+        codes, cells = _on_device.prune(device, _arrays(specs))
+        return codes, CellBatch(*cells)
     codes, bits, operations, sizes = _cells.prune_batch(*_arrays(specs))
     return codes, CellBatch(bits, operations, sizes)
 
 
-def cell_keys(cells: CellBatch) -> NDArray[np.uint64]:
+def cell_keys(cells: CellBatch, device: Device | None = None) -> NDArray[np.uint64]:
     """The canonical keys (N,) uint64 of pruned cells: equal for isomorphic cells only."""
+    if device is not None:
+        return _on_device.keys(device, _arrays(cells))
     return _cells.key_batch(*_arrays(cells))
 
 
-def spec_keys(specs: CellBatch) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+def spec_keys(
+    specs: CellBatch, device: Device | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
     """Validity codes (N,) uint8 (0 is valid) and canonical keys (N,) uint64 of unpruned specs."""
+    if device is not None:
+        return _on_device.spec_keys(device, _arrays(specs))
     return _cells.spec_key_batch(*_arrays(specs))
 
 
@@ -123,8 +144,12 @@ def find_rows(index: KeyIndex, specs: CellBatch) -> NDArray[np.int32]:
     return index.find(keys)
 
 
-def module_hashes(cells: CellBatch, threads: int = 1) -> NDArray[np.uint8]:
+def module_hashes(
+    cells: CellBatch, threads: int = 1, device: Device | None = None
+) -> NDArray[np.uint8]:
     """The official module hashes (N, 16) uint8 of pruned cells."""
+    if device is not None:
+        return _on_device.hashes(device, _arrays(cells))
     return module_hash_batch(*_arrays(cells), threads)
 
 
@@ -149,8 +174,10 @@ def parse_hash(text: str) -> NDArray[np.uint8]:
     return np.frombuffer(digest, np.uint8).copy()
 
 
-def trainable_parameters(cells: CellBatch) -> NDArray[np.int32]:
+def trainable_parameters(cells: CellBatch, device: Device | None = None) -> NDArray[np.int32]:
     """Trainable parameters (N,) int32 of the full networks of pruned cells."""
+    if device is not None:
+        return _on_device.parameters(device, _arrays(cells))
     return parameters_batch(*_arrays(cells))
 
 
@@ -179,8 +206,10 @@ def specs_from_cells(cells: CellBatch) -> list[Spec]:
     return [Spec.from_codes(*part) for part in parts]
 
 
-def encode_one_hot(cells: CellBatch) -> NDArray[np.float32]:
+def encode_one_hot(cells: CellBatch, device: Device | None = None) -> NDArray[np.float32]:
     """One-hot operations (N, 7, 5) float32: input, conv1x1, conv3x3, max-pool, output."""
+    if device is not None:
+        return _on_device.encodings(device, _arrays(cells), symmetric=False)[2]
     _, operations, sizes = _arrays(cells)
     return _encode.one_hot(operations, sizes)
 
@@ -192,7 +221,9 @@ def adjacency_matrices(cells: CellBatch) -> NDArray[np.uint8]:
 
 
 def normalised_adjacency(
-    cells: CellBatch, form: Literal["row", "symmetric"] = "row"
+    cells: CellBatch,
+    form: Literal["row", "symmetric"] = "row",
+    device: Device | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Normalised adjacency with self-loops, along and against the edges.
 
@@ -200,6 +231,7 @@ def normalised_adjacency(
         cells: N cells.
         form: "row" divides every row of A + I, and of its transpose, by its sum; "symmetric"
             divides entry [i, j] by the root of row sum i times column sum j.
+        device: A GPU for the work, or None.
 
     Returns:
         Two arrays (N, 7, 7) float32; rows of vertices that a cell lacks are zeros.
@@ -207,6 +239,9 @@ def normalised_adjacency(
     Raises:
         SettingsError: If the form is unknown.
     """
+    if device is not None and form in ("row", "symmetric"):
+        along, against, _ = _on_device.encodings(device, _arrays(cells), form == "symmetric")
+        return along, against
     bits, _, sizes = _arrays(cells)
     if form == "row":
         return _encode.row_normalised_adjacency(bits, sizes)
@@ -228,7 +263,7 @@ def _generator_state(rng: np.random.Generator) -> NDArray[np.uint64]:
     return state
 
 
-def random_specs(count: int, rng: np.random.Generator) -> CellBatch:
+def random_specs(count: int, rng: np.random.Generator, device: Device | None = None) -> CellBatch:
     """Draws valid unpruned specs with the official sampler (not uniform over cells).
 
     Every edge is there with probability 1/2, operations are uniform, and what is invalid is drawn
@@ -236,11 +271,14 @@ def random_specs(count: int, rng: np.random.Generator) -> CellBatch:
 
     Args:
         count: How many.
-        rng: Advanced by one draw.
+        rng: Advanced by one draw, or one for each spec if a device draws.
+        device: A GPU for the work, or None.
 
     Returns:
         Genotypes with 7 vertices.
     """
+    if device is not None:
+        return CellBatch(*_on_device.random_specs(device, count, rng))
     bits, operations = _sample.random_spec_batch(_generator_state(rng), count)
     return CellBatch(bits, operations, np.full(count, MAX_VERTICES, np.uint8))
 
@@ -250,16 +288,18 @@ def mutate(
     rng: np.random.Generator,
     rule: MutationRule = "notebook",
     rate: float = 1.0,
+    device: Device | None = None,
 ) -> CellBatch:
     """Draws one child of each parent.
 
     Args:
         parents: Genotypes with 7 vertices, valid unless the rule is "one".
-        rng: Advanced by one draw.
+        rng: Advanced by one draw, or one for each parent if a device draws.
         rule: "notebook": every pair flips with probability rate / 7 and every operation changes
             with probability rate / 5, until valid. "one": exactly one of the 21 pairs and 5
             operations changes; children may be invalid. "one-valid": that, until valid.
         rate: For the rule "notebook".
+        device: A GPU for the work, or None.
 
     Returns:
         Genotypes with 7 vertices.
@@ -285,6 +325,9 @@ def mutate(
                 f"the parent at position {int(np.argmax(codes != 0))} is invalid; its children may "
                 "never be valid"
             )
+    if device is not None:
+        arrays = bits, operations, sizes
+        return CellBatch(*_on_device.mutate(device, arrays, rng, rule, float(rate)))
     state = _generator_state(rng)
     if rule == "notebook":
         bits, operations = _sample.mutate_notebook_batch(state, bits, operations, float(rate))
