@@ -146,7 +146,8 @@ class CupyDevice:
         except ImportError as error:
             raise MissingDependencyError(
                 "the cupy backend needs CuPy and cuBLAS, which can't be imported "
-                f"({str(error).splitlines()[0]}); install nprep[gpu] or choose another backend"
+                f"({str(error).splitlines()[0]}); install nprep[gpu] (CUDA 12) or "
+                "nprep[gpu-cuda13], or choose another backend"
             ) from error
         try:
             properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
