@@ -12,6 +12,8 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numba
 
+# The first import tells numba the processor, before the first kernel.
+import nprep.kernels.simd  # noqa: F401 - imported for that alone
 from nprep.errors import SettingsError
 from nprep.kernels.cache import cache_folder, can_write, candidates
 

@@ -19,12 +19,20 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from nprep.kernels.jit import kernel
-from nprep.kernels.numeric.vector import LANES, WIDE_REGISTERS, ZEROS, Emitter
+from nprep.kernels.numeric.vector import LANES, ZEROS, Emitter
+from nprep.kernels.simd import SIMD
 
-# Rows and columns of the largest tile. Of the 32 registers of AVX-512 it takes 24 for C, 2 for B;
-# of the 16 of AVX2, where a vector of 16 is two registers, 12 and 2.
-_TALL, _MIDDLE, _LOW = (12, 8, 4) if WIDE_REGISTERS else (6, 4, 4)
-_WIDE = 2 * LANES if WIDE_REGISTERS else LANES
+# Rows of the tiles, and columns of the widest, in vectors of 16. The largest takes 24 of the 32
+# registers of AVX-512 for C and 2 for B; of the 16 of AVX2 12 and 2; of the 32 of NEON 24 and 4; of
+# 16 short ones 12 and, one after the other, 1.
+TILES = {
+    "avx512": (12, 8, 4, 2),
+    "avx2": (6, 4, 4, 1),
+    "neon": (6, 4, 4, 1),
+    "plain": (3, 2, 2, 1),
+}
+_TALL, _MIDDLE, _LOW, _VECTORS = TILES[SIMD]
+_WIDE = _VECTORS * LANES
 # Rows of A handled together: with K = 144 they take 55 kB, which stays in a second-level cache
 # while the panels of B pass over them.
 _ROW_BLOCK = 96
@@ -62,7 +70,7 @@ def _micro_kernel(rows: int, vectors: int) -> Callable[..., None]:
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             emitter = Emitter(context, builder, signature, arguments)
-            _emit_tile(emitter, arguments, rows, vectors)
+            emit_tile(emitter, arguments, rows, vectors)
             return context.get_dummy_value()
 
         return signature, generate
@@ -71,7 +79,7 @@ def _micro_kernel(rows: int, vectors: int) -> Callable[..., None]:
     return built
 
 
-def _emit_tile(emitter: Emitter, arguments: Any, rows: int, vectors: int) -> None:
+def emit_tile(emitter: Emitter, arguments: Any, rows: int, vectors: int) -> None:
     """Emits the LLVM IR of one tile (see :func:`_micro_kernel`)."""
     builder, integer = emitter.builder, emitter.integer
     _, a_start, a_row, a_depth, _, b_start, b_stride, _, c_start, c_stride, depth = arguments
@@ -98,10 +106,10 @@ def _emit_tile(emitter: Emitter, arguments: Any, rows: int, vectors: int) -> Non
             emitter.store(sums[row * vectors + j], emitter.at(c_row, integer(LANES * j)))
 
 
-_tall_wide = _micro_kernel(_TALL, _WIDE // LANES)
-_middle_wide = _micro_kernel(_MIDDLE, _WIDE // LANES)
-_low_wide = _micro_kernel(_LOW, _WIDE // LANES)
-_one_wide = _micro_kernel(1, _WIDE // LANES)
+_tall_wide = _micro_kernel(_TALL, _VECTORS)
+_middle_wide = _micro_kernel(_MIDDLE, _VECTORS)
+_low_wide = _micro_kernel(_LOW, _VECTORS)
+_one_wide = _micro_kernel(1, _VECTORS)
 _tall_narrow = _micro_kernel(_TALL, 1)
 _middle_narrow = _micro_kernel(_MIDDLE, 1)
 _low_narrow = _micro_kernel(_LOW, 1)

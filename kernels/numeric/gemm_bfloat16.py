@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from nprep.kernels.jit import Integer, kernel
 from nprep.kernels.numeric.vector import LANES, ZEROS, Emitter
+from nprep.kernels.simd import HAS_BFLOAT16
 
 # Whether the products below can run here.
-AVAILABLE = bool(binding.get_host_cpu_features().get("avx512bf16", False))
+AVAILABLE = HAS_BFLOAT16
 if AVAILABLE:
     # The instruction is written as assembly, since llvmlite has no type for its operands.
     binding.initialize_native_asmparser()

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 
 LANES = 16
-# 32 registers of 16 floats with AVX-512, 16 of 8 floats with AVX2 (or 32 of 4 with NEON).
-WIDE_REGISTERS = bool(binding.get_host_cpu_features().get("avx512f", False))
 
 _INTEGER, _LANE, _REAL = ir.IntType(64), ir.IntType(32), ir.FloatType()
 VECTOR = ir.VectorType(_REAL, LANES)
