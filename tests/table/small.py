@@ -40,7 +40,10 @@ def small_content(cells: int = 120, seed: int = 0) -> Content:
             ("half_way", "validation_accuracy"): Metric.measured(values / 2),
         },
         means={("final", "test_accuracy"): Metric.measured(test)},
-        views={"measured": "made-up, measured", "completed": "made-up, everything"},
+        views={
+            "measured": "made-up, measured",
+            "completed": "made-up, everything, most of it modelled",
+        },
         sources={"made-up": {"file": "nothing", "sha256": "0" * 64, "seed": seed}},
         attributes={"build_seed": seed},
     )

@@ -16,6 +16,7 @@ from nprep.table.cli import main
 from nprep.table.schema import Content, Metric
 from nprep.table.table import Table
 from nprep.table.writer import write_table
+from nprep.testing.sources import SourceSuite
 from tests.table.small import small_content
 
 
@@ -288,3 +289,8 @@ def test_check_finds_a_flipped_byte(
     assert main(["check", str(copy)]) == 1
     out = capsys.readouterr().out
     assert pytest.importorskip("re").search(message, out), out
+
+
+class TestSmallTable(SourceSuite):
+    def content(self) -> Content:
+        return small_content()

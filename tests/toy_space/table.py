@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
+from nprep.spaces.registry import register
 from nprep.table.schema import Content, Metric
+from nprep.table.table import Table
+from nprep.table.view import View
+from nprep.table.writer import write_table
 from tests.toy_space.space import TOY
+
+register(TOY)
+
+
+def toy_view() -> View:
+    """The view of the made-up table, by way of a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_table(Path(folder) / "toy.h5", toy_content())
+        return copy.deepcopy(Table.open(Path(folder) / "toy.h5").view("measured"))
 
 
 def toy_content(seed: int = 0) -> Content:

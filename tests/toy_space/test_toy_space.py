@@ -13,23 +13,27 @@ from nprep.api import run
 from nprep.errors import InvalidSpecError, MissingValueError, SettingsError
 from nprep.report.cli import main as report
 from nprep.search.method import check_pool
-from nprep.search.registry import make_method, method_names
+from nprep.search.registry import make_method
 from nprep.search.rules import ReplayProtocol, trial_seed
-from nprep.spaces.registry import register
 from nprep.table.check import mismatches
 from nprep.table.export import Condition, to_npz, to_numpy, to_parquet
+from nprep.table.schema import Content
 from nprep.table.table import Table
 from nprep.table.view import View
 from nprep.table.writer import write_table
+from nprep.testing.sources import SourceSuite
 from nprep.testing.spaces import SpaceSuite
 from tests.toy_space.space import TOY
 from tests.toy_space.table import toy_content
 
-register(TOY)
-
 
 class TestToy(SpaceSuite):
     space = TOY
+
+
+class TestToyTable(SourceSuite):
+    def content(self) -> Content:
+        return toy_content()
 
 
 @pytest.fixture(scope="module")
@@ -66,23 +70,6 @@ def test_damaged_codes_are_found(path: Path) -> None:
     table = Table.open(path)
     table.arrays["cells/key"][5] ^= np.uint64(1)
     assert "row 5: its key is" in next(mismatches(table))
-
-
-@pytest.mark.parametrize("name", method_names())
-def test_every_method_runs(name: str, view: View) -> None:
-    method = make_method(name, 16)
-    check_pool(method, view)
-    seeds = [trial_seed(0, name, trial) for trial in range(2)]
-    traces = method.run_block(view, seeds, 40, ReplayProtocol())
-    (alone,) = method.run_block(view, seeds[1:2], 40, ReplayProtocol())
-    assert len(traces) == 2
-    np.testing.assert_array_equal(traces[1].positions, alone.positions)
-    for trace in traces:
-        assert len(trace) > 0
-        lengths = np.full(len(trace), 27) if trace.epochs is None else trace.epochs.astype(int)
-        assert lengths.sum() <= 27 * 40
-        assert set(lengths.tolist()) <= {3, 9, 27}
-        assert trace.validation.max() > 0.5
 
 
 @pytest.mark.parametrize("name", ["evolution-naszilla", "local-search", "np", "bananas"])
