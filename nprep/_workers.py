@@ -350,9 +350,8 @@ class LocalWorkers:
         """What a worker has to say; None if it only says that it is ready."""
         assert worker.task is not None
         (task,) = worker.task
-        try:
-            answer = worker.pipe.recv()
-        except _CLOSED:
+        received = _received(worker.pipe)
+        if received is None:
             self._workers.remove(worker)
             worker.process.join()
             worker.pipe.close()
@@ -365,7 +364,7 @@ class LocalWorkers:
             worker.began = True
             return None
         worker.task = None
-        return Ended(task, _answer_of(answer, name(task)))
+        return Ended(task, _answer_of(received[0], name(task)))
 
     def close(self) -> None:
         """Ends all processes; what they were at is lost."""
@@ -380,6 +379,14 @@ class LocalWorkers:
                 worker.process.kill()
                 worker.process.join()
         self._workers = []
+
+
+def _received(pipe: connection.Connection) -> tuple[Any] | None:
+    """What a worker has sent, in a tuple; None if it is gone."""
+    try:
+        return (pipe.recv(),)
+    except _CLOSED:
+        return None
 
 
 def _refuse_start(status: int) -> NoReturn:

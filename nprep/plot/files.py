@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,10 @@ def _import_matplotlib() -> Any:
     try:
         return need("matplotlib", "draw figures")
     except ValueError:
-        # A backend of another program, such as a notebook's, that is not installed here.
+        # A backend of another program, such as a notebook's, that is not installed here. What the
+        # failed import left is of no use.
+        for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+            del sys.modules[name]
         backend = os.environ.pop("MPLBACKEND", None)
         try:
             return need("matplotlib", "draw figures")
