@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,6 +13,9 @@ from typing import Any, BinaryIO
 from nprep import _files
 from nprep._optional import need
 from nprep.errors import RunFolderError
+
+# Numbers with an exponent and no point.
+_EXPONENT = re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$")
 
 
 def write_file(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
@@ -61,8 +65,13 @@ def read_yaml(path: Path, advice: str = "start the run anew") -> dict[str, Any]:
         RunFolderError: If the file is missing, damaged, or no mapping of names.
     """
     yaml = need("yaml", "read settings", "pyyaml", extra="imagenet")
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined] # imported when needed
+        """Takes 1e-4 for a number, as YAML 1.2 does."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789."))
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RunFolderError(
             f"{path} cannot be read ({_files.reason(error)}): {advice}."

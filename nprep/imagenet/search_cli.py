@@ -250,6 +250,12 @@ def add_measure(commands: Any) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument(
+        "--precision", default="fp32", choices=["fp32", "fp16", "bf16"], help="of the networks"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="time what torch.compile makes of the networks"
+    )
     parser.add_argument("--repeats", type=int, default=20, help="timed calls of each block")
     parser.add_argument("--networks", type=int, default=20, help="whole networks to compare with")
     parser.add_argument("--num-classes", type=int, default=1000)
@@ -265,6 +271,7 @@ def _measure(args: argparse.Namespace) -> int:
 
     torch = need("torch", "time networks", extra="imagenet")
     from nprep.imagenet.networks.measure import (
+        Deployment,
         compare_with_networks,
         describe_device,
         measure_table,
@@ -277,12 +284,12 @@ def _measure(args: argparse.Namespace) -> int:
     space = MobileSpace(args.num_classes, args.image_size, args.width, args.depth, args.stem_stride)
     device = choose_device(args.device)
     torch.set_num_threads(args.threads)
-    table = measure_table(space, device, args.batch_size, args.repeats)
-    check = compare_with_networks(
-        space, table, device, args.batch_size, args.repeats, args.networks
-    )
+    where = Deployment(device, args.precision, args.compile)
+    table = measure_table(space, where, args.batch_size, args.repeats)
+    check = compare_with_networks(space, table, where, args.batch_size, args.repeats, args.networks)
     table = table.times(check["factor"])
     about = {"device": describe_device(device), "batch_size": args.batch_size,
+             "precision": args.precision, "compiled": args.compile,
              "repeats": args.repeats, "against_whole_networks": check}  # fmt: skip
     save_latency(Path(args.out), space, table, about)
     print(

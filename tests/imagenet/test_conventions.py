@@ -58,9 +58,12 @@ def test_every_customary_name_is_of_a_setting() -> None:
 
 def test_settings_come_from_a_file_and_the_command_line_wins(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
-    config.write_text("opt: adamw\nbatch-size: 8\nlr: 1\nmodel_ema_decay: 0.5\nflip: false\n")
+    config.write_text(
+        "opt: adamw\nbatch-size: 8\nlr: 1\nmodel_ema_decay: 0.5\nflip: false\nweight_decay: 1e-4\n"
+    )
     assert _flags.from_config(str(config), TrainSettings) == {
         "optimiser": "adamw", "batch_size": 8, "lr": 1.0, "ema": 0.5, "flip": False,
+        "weight_decay": 1e-4,
     }  # fmt: skip
     flags = ["--synthetic-data", "16", "--num-classes", "2", "--image-size", "16", "--width",
              "0.05", "--depth", "1", "--stem-stride", "1", "--epochs", "1", "--workers", "0",

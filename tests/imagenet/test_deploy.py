@@ -108,6 +108,14 @@ def test_latency_is_measured_and_compared(
     assert entry([*command, "--repeats", "0"]) == 2
 
 
+def test_latency_of_half_precision(tmp_path: Path) -> None:
+    path = tmp_path / "half.json"
+    command = ["measure-latency", "--out", str(path), "--repeats", "1", "--networks", "2"]
+    shape = ["--image-size", "16", "--width", "0.05", "--depth", "1", "--num-classes", "3"]
+    assert entry([*command, *shape, "--device", "cpu", "--precision", "bf16"]) == 0
+    assert json.loads(path.read_text())["about"]["precision"] == "bf16"
+
+
 def test_small_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry(["info"]) == 0
     assert "664,506,689,423,701,824" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import contextlib
 import platform
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from nprep.spaces.proxyless.costs import AdditiveCost
 from nprep.spaces.proxyless.space import SKIP, MobileSpace
 
 ROUNDS = 4
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def time_call(call: Callable[[], object], device: torch.device, repeats: int) -> float:
@@ -38,10 +40,34 @@ def time_call(call: Callable[[], object], device: torch.device, repeats: int) ->
         return 1e3 * statistics.median(timer.timeit(1).mean for _ in range(repeats))
 
 
+@dataclass(frozen=True)
+class Deployment:
+    """How networks are run where they are timed.
+
+    Attributes:
+        device: Where.
+        precision: Of weights and activations, a key of PRECISIONS.
+        compiled: Whether ``torch.compile`` comes first.
+    """
+
+    device: torch.device
+    precision: str = "fp32"
+    compiled: bool = False
+
+    def ready(self, module: nn.Module) -> nn.Module:
+        """A module as it is run."""
+        module = module.to(self.device, PRECISIONS[self.precision]).eval()
+        return torch.compile(module) if self.compiled else module  # type: ignore[return-value] # called alike
+
+    def images(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Random images, or features, of a shape."""
+        return torch.randn(shape, device=self.device, dtype=PRECISIONS[self.precision])
+
+
 def _time_modules(
     makers: Sequence[Callable[[], nn.Module]],
     shapes: Sequence[tuple[int, ...]],
-    device: torch.device,
+    where: Deployment,
     repeats: int,
 ) -> NDArray[np.float64]:
     """The median time of each module, milliseconds.
@@ -53,17 +79,14 @@ def _time_modules(
     times = np.empty((rounds, len(makers)))
     for row in times:
         for column, (make, shape) in enumerate(zip(makers, shapes, strict=True)):
-            module = make().to(device).eval()
-            images = torch.randn(shape, device=device)
+            module, images = where.ready(make()), where.images(shape)
             with torch.inference_mode():
                 call = partial(module, images)
-                row[column] = time_call(call, device, -(-repeats // rounds))
+                row[column] = time_call(call, where.device, -(-repeats // rounds))
     return np.median(times, axis=0)
 
 
-def measure_table(
-    space: MobileSpace, device: torch.device, batch: int, repeats: int
-) -> AdditiveCost:
+def measure_table(space: MobileSpace, where: Deployment, batch: int, repeats: int) -> AdditiveCost:
     """Times every block and choice alone.
 
     Blocks of the same shape are timed once. Stem and head (with the classifier) are timed alone
@@ -71,7 +94,7 @@ def measure_table(
 
     Args:
         space: The space.
-        device: Where.
+        where: The device, and how networks run on it.
         batch: Images at a time.
         repeats: Timed calls of each.
 
@@ -100,7 +123,7 @@ def measure_table(
                 makers.append(partial(build_block, space, position, choice))
                 shapes.append(shape)
             places[position, choice] = known[key]
-    times = _time_modules(makers, shapes, device, repeats)
+    times = _time_modules(makers, shapes, where, repeats)
     table = np.where(space.allowed, 0.0, np.nan)
     for place, number in places.items():
         table[place] = times[number]
@@ -110,7 +133,7 @@ def measure_table(
 def compare_with_networks(
     space: MobileSpace,
     cost: AdditiveCost,
-    device: torch.device,
+    where: Deployment,
     batch: int,
     repeats: int,
     networks: int,
@@ -125,7 +148,7 @@ def compare_with_networks(
     Args:
         space: The space.
         cost: The table.
-        device: Where.
+        where: The device, and how networks run on it.
         batch: Images at a time.
         repeats: Timed calls of each network.
         networks: How many random networks.
@@ -138,7 +161,7 @@ def compare_with_networks(
     drawn = space.sample(np.random.default_rng(seed), networks)
     shape = (batch, 3, space.image_size, space.image_size)
     makers = [partial(MobileNetwork, space, one) for one in drawn]
-    measured = _time_modules(makers, [shape] * networks, device, repeats)
+    measured = _time_modules(makers, [shape] * networks, where, repeats)
     summed = cost.of(drawn)
     half = networks // 2
     factor = float((measured / summed)[: half or None].mean())
