@@ -40,28 +40,19 @@ FAMILIES: dict[str, tuple[Factor, ...]] = {
             (
                 {"initial": 20, "batch": 10, "pool_rounds": 4},
                 {"initial": 20, "batch": 5, "pool_rounds": 8},
-                {"initial": 60, "batch": 30},
             )
         ),
-        _one("floor", 0.25, 0.75, 0.85),
-        _one("members", 1, 5),
-        _one("warm_epochs", 12, 50),
-        _one("elite", 80, 320),
-        _one("learning_rate", 3e-3, 5e-3),
-        _one("labels", "normal-scores"),
+        _one("floor", 0.75, 0.85),
+        _one("learning_rate", 3e-3),
+        _one("warm_epochs", 50),
+        _one("members", 1),
         _one("loss", "ranking"),
     ),
     "np": (
         _one("labels", "normal-scores", "sigmoid"),
         _one("regressor_samples", "classifier", "all"),
-        Factor(
-            (
-                {"learning_rate": 3e-3},
-                {"learning_rate": 3e-4},
-                {"learning_rate": 1e-4, "epochs": 300},
-                {"learning_rate": 2e-3, "epochs": 50},
-            )
-        ),
+        _one("learning_rate", 3e-4, 3e-3),
+        _one("epochs", 50, 200),
         _one("loss", "ranking"),
     ),
 }
