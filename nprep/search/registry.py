@@ -21,9 +21,15 @@ _SEQUENTIAL: dict[str, Callable[[], Method]] = {
     "evolution-ying": lambda: RegularizedEvolution(
         "evolution-ying", population=100, tournament=10, replacement=True, mutation="one"
     ),
-    # White et al. (2021): naszilla, nas_algorithms.py.
+    # White et al. (2021): evolution_search of naszilla (commit 7e65491). Its population grows from
+    # 10 to 30, of which the oldest is dropped at once: 29 are alive when a parent is chosen.
     "evolution-naszilla": lambda: RegularizedEvolution(
-        "evolution-naszilla", population=30, tournament=10, replacement=True, founders=10
+        "evolution-naszilla",
+        population=29,
+        tournament=10,
+        replacement=True,
+        mutation="naszilla",
+        founders=10,
     ),
     # The notebook's mutation in a population that grows from 10 to 30.
     "evolution-growing": lambda: RegularizedEvolution(
