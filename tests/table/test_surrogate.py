@@ -265,7 +265,7 @@ def test_landscape_is_plausible(content: Content) -> None:
     repeats = content.metrics[("final", "test_accuracy")].values[:, 3].astype(np.float64)
     np.testing.assert_allclose(repeats.mean(axis=1), mean, atol=1e-6)
     validation = content.metrics[("final", "validation_accuracy")].values[:, 3]
-    assert 0.9495 < np.nanmax(validation) <= 0.9516
+    assert 0.949 < np.nanmax(validation) < 0.958
 
 
 @pytest.mark.data
