@@ -52,7 +52,7 @@ def test_train_imagenet_predictor(benchmark: Any, smoke: bool) -> None:
 def test_ask(benchmark: Any, shuffled: CellBatch, width: int) -> None:
     plan = SharingPlan.build(first(shuffled, CELLS))
     weights = paper_weights(settings=GcnSettings(width=width))
-    rows = sum(int(segment.chunk_rows[:, -1].sum()) for segment in plan.segments)
+    rows = plan.products
     flops = 4.0 * rows * width * width + 2.0 * CELLS * (width + 1) * 128
     record(benchmark, f"ask {CELLS:,} cells, width {width}", flops=flops, items=CELLS)
     benchmark.pedantic(plan.outputs, (weights,), rounds=5, warmup_rounds=1)

@@ -33,7 +33,7 @@ def plans(shuffled: CellBatch) -> Callable[[int], SharingPlan]:
 
 def product_flops(plan: SharingPlan) -> float:
     """Operations of the matrix products that sharing leaves."""
-    rows = sum(int(segment.chunk_rows[:, -1].sum()) for segment in plan.segments)
+    rows = plan.products
     return 2.0 * rows * WIDTH * 2 * WIDTH + 2.0 * len(plan) * (WIDTH * HIDDEN + HIDDEN)
 
 

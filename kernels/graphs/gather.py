@@ -12,16 +12,19 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from nprep.kernels.jit import Integer, kernel
-from nprep.kernels.numeric.vector import LANES, ZEROS, Emitter
+from nprep.kernels.numeric.vector import LANES, VECTOR, ZEROS, Emitter
+from nprep.kernels.simd import SIMD
 
-# Columns of a wide tile; 3 vectors for each of two sums and their total fit 16 registers of 16
-# floats, and the paper's widths are multiples of 48 but for one.
-_VECTORS = 3
+# Vectors of 16 columns of a wide tile: those of two sums fit the registers. The paper's widths are
+# multiples of 48 but for one.
+VECTORS = {"avx512": 3, "avx2": 2, "neon": 2, "plain": 1}
+_VECTORS = VECTORS[SIMD]
 _COLUMNS = _VECTORS * LANES
 
 
@@ -49,35 +52,33 @@ def _weighted_sum(
     return emitter.loop(begin, end, [ZEROS] * count, body)
 
 
-def _layer_tile(vectors: int, keep: bool) -> Callable[..., None]:
-    """Builds ``scale * sum over rows of (ReLU(left + bias) + ReLU(right + bias))``, some columns.
+def _layer_tile(vectors: int) -> Callable[..., None]:
+    """Builds ``1/2 ReLU(left + bias) + 1/2 ReLU(right + bias)`` of a row, some columns.
 
     Args:
         vectors: Columns, in vectors of 16.
-        keep: Whether the sums of the last row are stored too.
 
     Returns:
         An intrinsic ``(products, stride, column, width, out_starts, out_sources, out_weights,
-        in_starts, in_sources, in_weights, bias, first, last, scale, out, out_start, sums,
-        sums_start)``, all arrays 1-D; ``column`` is added to both starts.
+        in_starts, in_sources, in_weights, bias, row, out, out_start, sums, sums_start)``, all
+        arrays 1-D, which stores what it rectifies too; ``column`` is added to both starts.
     """
 
     @intrinsic
     def tile(
         typing_context: Any, products: Any, stride: Any, column: Any, width: Any, out_starts: Any,
         out_sources: Any, out_weights: Any, in_starts: Any, in_sources: Any, in_weights: Any,
-        bias: Any, first: Any, last: Any, scale: Any, out: Any, out_start: Any, sums: Any,
-        sums_start: Any,
+        bias: Any, row: Any, out: Any, out_start: Any, sums: Any, sums_start: Any,
     ) -> Any:  # fmt: skip
         index = types.intp
         signature = types.void(
             products, index, index, index, out_starts, out_sources, out_weights, in_starts,
-            in_sources, in_weights, bias, index, index, types.float32, out, index, sums, index,
+            in_sources, in_weights, bias, index, out, index, sums, index,
         )  # fmt: skip
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             emitter = Emitter(context, builder, signature, arguments)
-            _emit_layer(emitter, arguments, vectors, keep)
+            emit_layer(emitter, arguments, vectors)
             return context.get_dummy_value()
 
         return signature, generate
@@ -86,11 +87,11 @@ def _layer_tile(vectors: int, keep: bool) -> Callable[..., None]:
     return built
 
 
-def _emit_layer(emitter: Emitter, arguments: Any, vectors: int, keep: bool) -> None:
+def emit_layer(emitter: Emitter, arguments: Any, vectors: int) -> None:
     """Emits the LLVM IR of :func:`_layer_tile`."""
     builder = emitter.builder
     stride, column, width = arguments[1:4]
-    first, last, scale, out_start, sums_start = (arguments[k] for k in (11, 12, 13, 15, 17))
+    row, out_start, sums_start = (arguments[k] for k in (11, 13, 15))
     left_products = emitter.at(emitter.data(0), column)
     right_products = emitter.at(left_products, width)
     out_lists = emitter.data(4), emitter.data(5), emitter.data(6)
@@ -98,33 +99,22 @@ def _emit_layer(emitter: Emitter, arguments: Any, vectors: int, keep: bool) -> N
     left_bias = emitter.at(emitter.data(10), column)
     right_bias = emitter.at(left_bias, width)
     places = [emitter.integer(LANES * j) for j in range(vectors)]
-    sums = emitter.at(emitter.data(16), sums_start, column)
-
-    def body(row: Any, totals: list[Any]) -> list[Any]:
-        sides = []
-        for products, lists, bias, kept in (
-            (left_products, out_lists, left_bias, sums),
-            (right_products, in_lists, right_bias, emitter.at(sums, width)),
-        ):
-            values = _weighted_sum(emitter, products, stride, lists, row, vectors)
-            values = [
-                builder.fadd(value, emitter.load(emitter.at(bias, place)))
-                for value, place in zip(values, places, strict=True)
-            ]
-            if keep:
-                for value, place in zip(values, places, strict=True):
-                    emitter.store(value, emitter.at(kept, place))
-            sides.append([emitter.rectify(value) for value in values])
-        return [
-            builder.fadd(total, builder.fadd(left, right))
-            for total, left, right in zip(totals, *sides, strict=True)
-        ]
-
-    totals = emitter.loop(first, last, [ZEROS] * vectors, body)
-    out = emitter.at(emitter.data(14), out_start, column)
-    factor = emitter.spread(scale)
-    for total, place in zip(totals, places, strict=True):
-        emitter.store(builder.fmul(total, factor), emitter.at(out, place))
+    sums = emitter.at(emitter.data(14), sums_start, column)
+    sides: list[list[Any]] = []
+    for products, lists, bias, kept in (
+        (left_products, out_lists, left_bias, sums),
+        (right_products, in_lists, right_bias, emitter.at(sums, width)),
+    ):
+        values = _weighted_sum(emitter, products, stride, lists, row, vectors)
+        sides.append([])
+        for value, place in zip(values, places, strict=True):
+            total = builder.fadd(value, emitter.load(emitter.at(bias, place)))
+            emitter.store(total, emitter.at(kept, place))
+            sides[-1].append(emitter.rectify(total))
+    out = emitter.at(emitter.data(12), out_start, column)
+    half = ir.Constant(VECTOR, [0.5] * LANES)
+    for left, right, place in zip(*sides, places, strict=True):
+        emitter.store(builder.fmul(builder.fadd(left, right), half), emitter.at(out, place))
 
 
 def _sum_tile(vectors: int) -> Callable[..., None]:
@@ -163,10 +153,8 @@ def _sum_tile(vectors: int) -> Callable[..., None]:
     return built
 
 
-_wide_layer = _layer_tile(_VECTORS, False)
-_narrow_layer = _layer_tile(1, False)
-_wide_layer_kept = _layer_tile(_VECTORS, True)
-_narrow_layer_kept = _layer_tile(1, True)
+_wide_layer = _layer_tile(_VECTORS)
+_narrow_layer = _layer_tile(1)
 _wide_sum = _sum_tile(_VECTORS)
 _narrow_sum = _sum_tile(1)
 
@@ -193,127 +181,6 @@ def _scalar_sum(
 
 
 @kernel
-def gather_states(
-    products: NDArray[np.float32],
-    out_starts: NDArray[np.int32],
-    out_sources: NDArray[np.int32],
-    out_weights: NDArray[np.float32],
-    in_starts: NDArray[np.int32],
-    in_sources: NDArray[np.int32],
-    in_weights: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    first: Integer,
-    last: Integer,
-    states: NDArray[np.float32],
-) -> None:
-    """States of rows ``first`` to ``last`` of a layer: 1/2 ReLU(left) + 1/2 ReLU(right).
-
-    Args:
-        products: (R', 2 D) rows below times [W+ | W-].
-        out_starts: Lists along the edges (see the module), as the next two.
-        out_sources: Entries.
-        out_weights: Entries.
-        in_starts: Lists against the edges, as the next two.
-        in_sources: Entries.
-        in_weights: Entries.
-        bias: (2 D,), added before rectifying.
-        first: First row.
-        last: End of the rows.
-        states: (last - first, D), written.
-    """
-    half, zero = np.float32(0.5), np.float32(0.0)
-    width = states.shape[1]
-    flat, out = products.reshape(-1), states.reshape(-1)
-    for row in range(first, last):
-        place = (row - first) * width
-        j = 0
-        while j + _COLUMNS <= width:
-            _wide_layer(
-                flat, 2 * width, j, width, out_starts, out_sources, out_weights, in_starts,
-                in_sources, in_weights, bias, row, row + 1, half, out, place, out, 0,
-            )  # fmt: skip
-            j += _COLUMNS
-        while j < width and width >= LANES:
-            # The last tile may overlap the one before it; elements get the same bits again.
-            j = min(j, width - LANES)
-            _narrow_layer(
-                flat, 2 * width, j, width, out_starts, out_sources, out_weights, in_starts,
-                in_sources, in_weights, bias, row, row + 1, half, out, place, out, 0,
-            )  # fmt: skip
-            j += LANES
-        while j < width:
-            left = _scalar_sum(flat, j, 2 * width, out_starts, out_sources, out_weights, row)
-            right = _scalar_sum(flat, width + j, 2 * width, in_starts, in_sources, in_weights, row)
-            one = max(left + bias[j], zero)
-            out[place + j] = half * (one + max(right + bias[width + j], zero))
-            j += 1
-
-
-@kernel
-def gather_means(
-    products: NDArray[np.float32],
-    out_starts: NDArray[np.int32],
-    out_sources: NDArray[np.int32],
-    out_weights: NDArray[np.float32],
-    in_starts: NDArray[np.int32],
-    in_sources: NDArray[np.int32],
-    in_weights: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    cell_starts: NDArray[np.int32],
-    first: Integer,
-    last: Integer,
-    means: NDArray[np.float32],
-) -> None:
-    """Means over the nodes of cells ``first`` to ``last`` after the last layer.
-
-    Args:
-        products: As in :func:`gather_states`, as the next 7.
-        out_starts: One row per node of the cells.
-        out_sources: Entries.
-        out_weights: Entries.
-        in_starts: One row per node.
-        in_sources: Entries.
-        in_weights: Entries.
-        bias: (2 D,).
-        cell_starts: (N + 1,) first node of each cell.
-        first: First cell.
-        last: End of the cells.
-        means: (last - first, D), written.
-    """
-    zero = np.float32(0.0)
-    width = means.shape[1]
-    flat, out = products.reshape(-1), means.reshape(-1)
-    for cell in range(first, last):
-        place = (cell - first) * width
-        begin, end = cell_starts[cell], cell_starts[cell + 1]
-        share = np.float32(0.5 / (end - begin))
-        j = 0
-        while j + _COLUMNS <= width:
-            _wide_layer(
-                flat, 2 * width, j, width, out_starts, out_sources, out_weights, in_starts,
-                in_sources, in_weights, bias, begin, end, share, out, place, out, 0,
-            )  # fmt: skip
-            j += _COLUMNS
-        while j < width and width >= LANES:
-            j = min(j, width - LANES)
-            _narrow_layer(
-                flat, 2 * width, j, width, out_starts, out_sources, out_weights, in_starts,
-                in_sources, in_weights, bias, begin, end, share, out, place, out, 0,
-            )  # fmt: skip
-            j += LANES
-        while j < width:
-            total = zero
-            for row in range(begin, end):
-                left = _scalar_sum(flat, j, 2 * width, out_starts, out_sources, out_weights, row)
-                right = _scalar_sum(
-                    flat, width + j, 2 * width, in_starts, in_sources, in_weights, row
-                )
-                total += max(left + bias[j], zero) + max(right + bias[width + j], zero)
-            out[place + j] = total * share
-            j += 1
-
-
-@kernel
 def gather_kept(
     products: NDArray[np.float32],
     out_starts: NDArray[np.int32],
@@ -327,17 +194,17 @@ def gather_kept(
     states: NDArray[np.float32],
     sums: NDArray[np.float32],
 ) -> None:
-    """As :func:`gather_states` for rows 0 to ``rows``; keeps what was rectified, for training.
+    """States of a layer's rows: 1/2 ReLU(left) + 1/2 ReLU(right); keeps what was rectified.
 
     Args:
-        products: As in :func:`gather_states`, as the next 7.
-        out_starts: Lists along the edges.
+        products: (R', 2 D) rows below times [W+ | W-].
+        out_starts: Lists along the edges (see the module), as the next two.
         out_sources: Entries.
         out_weights: Entries.
-        in_starts: Lists against the edges.
+        in_starts: Lists against the edges, as the next two.
         in_sources: Entries.
         in_weights: Entries.
-        bias: (2 D,).
+        bias: (2 D,), added before rectifying.
         rows: Number of rows.
         states: (rows or more, D), written.
         sums: (rows or more, 2 D), written: left and right halves before ReLU, biases added.
@@ -349,16 +216,16 @@ def gather_kept(
         place = row * width
         j = 0
         while j + _COLUMNS <= width:
-            _wide_layer_kept(
+            _wide_layer(
                 flat, 2 * width, j, width, out_starts, out_sources, out_weights, in_starts,
-                in_sources, in_weights, bias, row, row + 1, half, out, place, kept, 2 * place,
+                in_sources, in_weights, bias, row, out, place, kept, 2 * place,
             )  # fmt: skip
             j += _COLUMNS
         while j < width and width >= LANES:
             j = min(j, width - LANES)
-            _narrow_layer_kept(
+            _narrow_layer(
                 flat, 2 * width, j, width, out_starts, out_sources, out_weights, in_starts,
-                in_sources, in_weights, bias, row, row + 1, half, out, place, kept, 2 * place,
+                in_sources, in_weights, bias, row, out, place, kept, 2 * place,
             )  # fmt: skip
             j += LANES
         while j < width:

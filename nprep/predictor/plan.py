@@ -1,10 +1,10 @@
 """Inference with shared sub-computations: the plan of a set of graphs, and its use.
 
-Nodes with equal neighbourhoods have equal states, so a layer's matrix product is needed once for
-each distinct row below it, and cheap gathers do the rest (see ``nprep.kernels.graphs.plan``). The
+Nodes that gather the same rows share the sum, so a layer's matrix product is needed once for each
+distinct sum, and cheap additions and gathers do the rest (see ``nprep.kernels.graphs.infer``). The
 plan depends on the graphs, their normalisation and the number of layers: build it once, use it for
-every predictor. Cells are handled in chunks of a processor's cache; a chunk multiplies only the
-rows that no chunk before it needed, and leaves the products in a table for the chunks after it.
+every predictor. Graphs that share much follow each other, and products stay in buffers of a few
+megabytes, whatever the number of graphs: the plan knows beforehand which are needed again.
 """
 
 from __future__ import annotations
@@ -12,27 +12,37 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import SettingsError
-from nprep.kernels.graphs.gather import gather_means, gather_states
-from nprep.kernels.graphs.plan import distinct_rows, gather_lists, members_of
-from nprep.kernels.numeric.dense_inference import finish_dense, output_dot
-from nprep.kernels.numeric.gemm import gemm
-from nprep.kernels.numeric.gemm_bfloat16 import gemm_bfloat16, pair_columns, pair_rows
+from nprep.kernels.graphs.infer import ROWS, run_schedule
+from nprep.kernels.graphs.plan import (
+    distinct_lists,
+    distinct_pairs,
+    members_of,
+    sort_keys,
+    weight_codes,
+)
+from nprep.kernels.graphs.schedule import along_first, assign_slots, list_entries
+from nprep.kernels.numeric.gemm_bfloat16 import pair_rows
 from nprep.kernels.threads import run_slices
-from nprep.predictor.gcn import GcnWeights
+from nprep.predictor.gathers import Segment, expand
+from nprep.predictor.gcn import GcnWeights, head_sizes
 from nprep.spaces.graphs import GraphBatch, HasGraphs
 
-CHUNK_CELLS = 1024
-# Cells of a segment, where there are enough: threads and the memory of product tables divide by
-# segments, but rows are not shared between them.
-SEGMENT_CELLS = 220_000
-_FEWEST_COLUMNS = 16
-# Rows multiplied at once.
-_ROWS = 1536
+# Nodes of a chunk, at least one graph: their rows and sums stay in a second-level cache.
+CHUNK_NODES = 512
+# Slots of a layer for products of sums and for rows. Of NASBench-101's sums 1.5 % are computed
+# twice with so many, of its rows, which cost an addition, a third.
+PRODUCT_SLOTS = 32_768
+ROW_SLOTS = 1_024
+# Graphs of a part that a thread handles alone, where there are enough: parts share no sums.
+PART_GRAPHS = 220_000
+_LARGEST = 1 << 16
 
 
 def _aligned(size: int) -> NDArray[np.float32]:
@@ -61,76 +71,56 @@ class Workspace:
         self._idle = []
 
     @contextlib.contextmanager
-    def buffers(self) -> Iterator[Callable[[str, int, int], NDArray[np.float32]]]:
-        """Lends ``get(name, rows, columns)``, which gives a matrix with whatever was in it."""
+    def buffers(self) -> Iterator[Callable[[str, int], NDArray[np.float32]]]:
+        """Lends ``get(name, size)``, which gives an array with whatever was in it."""
         try:
             held = self._idle.pop()
         except IndexError:
             held = {}
 
-        def get(name: str, rows: int, columns: int) -> NDArray[np.float32]:
-            if name not in held or held[name].size < rows * columns:
-                held[name] = _aligned(rows * columns)
-            return held[name][: rows * columns].reshape(rows, columns)
+        def get(name: str, size: int) -> NDArray[np.float32]:
+            if name not in held or held[name].size < size:
+                held[name] = _aligned(size)
+            return held[name][:size]
 
         yield get
         self._idle.append(held)
 
 
 @dataclass(frozen=True)
-class Gather:
-    """What the rows of a layer gather, along (``out_``) and against (``in_``) the edges.
+class Schedule:
+    """What is computed for some graphs, chunk by chunk, and where it stays.
+
+    Sums of all layers are numbered together, those of the first layer first; their lists come
+    before the lists of the graphs' nodes, which have two each (along the edges, and against them).
 
     Attributes:
-        out_starts: (R + 1,) int32; first entry of each row.
-        out_sources: int32; rows of the layer below (for the first layer: node types).
-        out_weights: float32; the weights of the entries.
-        in_starts: Likewise.
-        in_sources: Likewise.
-        in_weights: Likewise.
-    """
-
-    out_starts: NDArray[np.int32]
-    out_sources: NDArray[np.int32]
-    out_weights: NDArray[np.float32]
-    in_starts: NDArray[np.int32]
-    in_sources: NDArray[np.int32]
-    in_weights: NDArray[np.float32]
-
-    @property
-    def lists(
-        self,
-    ) -> tuple[
-        NDArray[np.int32],
-        NDArray[np.int32],
-        NDArray[np.float32],
-        NDArray[np.int32],
-        NDArray[np.int32],
-        NDArray[np.float32],
-    ]:
-        """The arrays in the order in which kernels take them."""
-        return (
-            self.out_starts, self.out_sources, self.out_weights,
-            self.in_starts, self.in_sources, self.in_weights,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Cells whose rows are numbered together.
-
-    Attributes:
-        cells: (n,) int32; the cells, in the order in which they are handled.
-        layers: For each layer but the last its distinct rows, in order of appearance; for the last
-            the nodes of the cells.
-        cell_starts: (n + 1,) int32; first node of each cell.
-        chunk_rows: (L - 1, C + 1) int64; rows of each layer that appear before each chunk.
+        cells: (n,) int32; the graphs, in the order in which they are handled.
+        cell_bounds: (C + 1,) int32; where each chunk's graphs begin.
+        cell_lists: (n + 1,) int32; first list of each graph.
+        starts: int32; first entry of each list, and the end of the last.
+        entries: uint32; slot of a row below (for the first layer: its node type), and from bit 16
+            on the number of the entry's weight.
+        sum_bounds: (L - 1, 2 C + 1) int32; for each layer but the last, where each chunk's sums
+            along and against the edges begin.
+        sum_slots: (S,) uint16; where the product of each sum goes.
+        pair_bounds: (L - 1, C + 1) int32; where each chunk's pairs begin.
+        pairs: (P, 3) uint16; slots of the two products, and of the row that is their sum.
+        pair_rows: (P,) int32; number of that row among all distinct rows of its layer.
+        slots: (L - 1, 2) int32; how many slots the products and the rows of each layer take.
     """
 
     cells: NDArray[np.int32]
-    layers: tuple[Gather, ...]
-    cell_starts: NDArray[np.int32]
-    chunk_rows: NDArray[np.int64]
+    cell_bounds: NDArray[np.int32]
+    cell_lists: NDArray[np.int32]
+    starts: NDArray[np.int32]
+    entries: NDArray[np.uint32]
+    sum_bounds: NDArray[np.int32]
+    sum_slots: NDArray[np.uint16]
+    pair_bounds: NDArray[np.int32]
+    pairs: NDArray[np.uint16]
+    pair_rows: NDArray[np.int32]
+    slots: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -141,24 +131,33 @@ class SharingPlan:
         count: N.
         num_types: Length of the one-hot node input.
         normalisation: Of the graphs, for a check against the predictor's; "" if unknown.
-        segments: The parts.
+        num_layers: The number of GCN layers that the plan is for.
+        palette: float32; the distinct weights of the graphs' entries.
+        parts: The schedules.
         workspace: Buffers for predictions.
     """
 
     count: int
     num_types: int
     normalisation: str
-    segments: tuple[Segment, ...]
+    num_layers: int
+    palette: NDArray[np.float32]
+    parts: tuple[Schedule, ...]
     workspace: Workspace = field(default_factory=Workspace, repr=False, compare=False)
 
     def __len__(self) -> int:
         """The number of graphs N."""
         return self.count
 
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """The parts without slots, each row once: for backends that hold all rows at once."""
+        return tuple(expand(part, self.palette) for part in self.parts)
+
     @property
-    def num_layers(self) -> int:
-        """The number of GCN layers that the plan is for."""
-        return len(self.segments[0].layers) if self.segments else 0
+    def products(self) -> int:
+        """Rows of a matrix product that a prediction computes in all layers."""
+        return sum(len(part.sum_slots) for part in self.parts)
 
     @classmethod
     def build(
@@ -166,7 +165,7 @@ class SharingPlan:
         cells: HasGraphs,
         normalisation: str = "row",
         layers: int = 3,
-        segment_cells: int = SEGMENT_CELLS,
+        part_graphs: int = PART_GRAPHS,
     ) -> SharingPlan:
         """Builds a plan.
 
@@ -174,19 +173,29 @@ class SharingPlan:
             cells: The architectures, or graphs of any kind, with at least one node each.
             normalisation: Of the adjacency; where graphs are given, that of these.
             layers: Number of GCN layers.
-            segment_cells: About how many cells to number together.
+            part_graphs: About how many graphs a part has.
 
         Returns:
             The plan.
+
+        Raises:
+            SettingsError: If a graph has too many nodes, or the graphs too many distinct weights.
         """
-        # Neighbours in this order share most rows.
-        order = cells.order()
         graphs = cells.graphs(normalisation)
-        parts = max(1, round(len(graphs) / segment_cells))
-        segments = tuple(
-            _segment(graphs, part, layers) for part in np.array_split(order, parts) if len(part)
+        if graphs.largest > _LARGEST // 2:
+            raise SettingsError(
+                f"a graph has {graphs.largest} nodes; predictors take at most {_LARGEST // 2}"
+            )
+        keys = sort_keys(graphs.types, graphs.cell_starts, graphs.out_starts, graphs.out_nodes)
+        order = np.lexsort(keys[::-1]).astype(np.int32)
+        palette, along, against = _coded(graphs)
+        parts = max(1, round(len(graphs) / part_graphs))
+        schedules = tuple(
+            _schedule(graphs, along, against, part, layers)
+            for part in np.array_split(order, parts)
+            if len(part)
         )
-        return cls(len(graphs), graphs.num_types, normalisation, segments)
+        return cls(len(graphs), graphs.num_types, normalisation, layers, palette, schedules)
 
     def outputs(
         self, weights: GcnWeights, threads: int = 1, precision: str = "float32"
@@ -195,8 +204,7 @@ class SharingPlan:
 
         Args:
             weights: The predictor.
-            threads: How many threads share the segments; the bits of the result do not depend on
-                it.
+            threads: How many threads share the parts; the bits of the result do not depend on it.
             precision: "float32", or "bfloat16" for products of the GCN layers with operands
                 rounded to that, which needs a processor that has them
                 (``nprep.kernels.numeric.gemm_bfloat16.AVAILABLE``).
@@ -212,10 +220,10 @@ class SharingPlan:
 
         def work(start: int, stop: int) -> None:
             with self.workspace.buffers() as buffers:
-                for segment in self.segments[start:stop]:
-                    out[segment.cells] = _segment_outputs(segment, weights, buffers, precision)
+                for part in self.parts[start:stop]:
+                    out[part.cells] = _part_outputs(part, self.palette, weights, buffers, precision)
 
-        run_slices(work, len(self.segments), threads)
+        run_slices(work, len(self.parts), threads)
         return out
 
     def predict(self, weights: GcnWeights, threads: int = 1) -> NDArray[np.float32]:
@@ -231,84 +239,191 @@ class SharingPlan:
         settings = weights.settings
         wanted = (settings.layers, settings.normalisation, weights.num_types)
         built = (self.num_layers, self.normalisation or settings.normalisation, self.num_types)
-        if self.segments and wanted != built:
+        if self.count and wanted != built:
             raise SettingsError(
                 f"the plan is for (layers, normalisation, node types) {built} but the predictor "
                 f"has {wanted}: build a plan for it"
             )
 
 
-def _segment(graphs: GraphBatch, cells: NDArray[np.int32], layers: int) -> Segment:
-    """Numbers the rows of some cells, layer by layer."""
-    members, starts = members_of(cells, graphs.cell_starts)
-    along = (graphs.out_starts, graphs.out_nodes, graphs.out_weights)
-    against = (graphs.in_starts, graphs.in_nodes, graphs.in_weights)
-    lower = graphs.types.astype(np.int32)
-    bounds = starts[np.append(np.arange(0, len(cells), CHUNK_CELLS), len(cells))]
-    chunk_rows = np.zeros((layers - 1, len(bounds)), np.int64)
-    gathers = []
-    for layer in range(layers):
-        rows = members
-        if layer + 1 < layers:
-            upper = np.empty(graphs.num_nodes, np.int32)
-            rows = distinct_rows(members, lower, *along, *against, upper)
-            # Rows are numbered in order of appearance, so the largest yet counts those before.
-            seen = np.maximum.accumulate(upper[members])
-            chunk_rows[layer, 1:] = seen[bounds[1:] - 1] + 1
-        gathers.append(
-            Gather(*gather_lists(rows, lower, *along), *gather_lists(rows, lower, *against))
+# A direction of the graphs: first entries, nodes, numbers of weights.
+_Direction = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint16]]
+
+
+def _coded(graphs: GraphBatch) -> tuple[NDArray[np.float32], _Direction, _Direction]:
+    """The distinct weights of graphs, and both directions with numbers of weights.
+
+    Raises:
+        SettingsError: If there are too many distinct weights.
+    """
+    palette = np.zeros(min(_LARGEST, len(graphs.out_nodes) + len(graphs.in_nodes)), np.float32)
+    known = 0
+    codes = []
+    for weights in (graphs.out_weights, graphs.in_weights):
+        codes.append(np.empty(len(weights), np.uint16))
+        known = weight_codes(weights, palette, known, codes[-1])
+        if known < 0:
+            raise SettingsError(
+                f"the graphs have more than {_LARGEST} distinct edge weights; round them first"
+            )
+    return (
+        palette[:known].copy(),
+        (graphs.out_starts, graphs.out_nodes, codes[0]),
+        (graphs.in_starts, graphs.in_nodes, codes[1]),
+    )
+
+
+def _chunks(starts: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Edges of runs of graphs with about ``CHUNK_NODES`` nodes: (C + 1,) int32."""
+    edges = [0]
+    while edges[-1] < len(starts) - 1:
+        stop = int(np.searchsorted(starts, starts[edges[-1]] + CHUNK_NODES, "right")) - 1
+        edges.append(max(stop, edges[-1] + 1))
+    return np.array(edges, np.int32)
+
+
+def _schedule(
+    graphs: GraphBatch,
+    along: _Direction,
+    against: _Direction,
+    cells: NDArray[np.int32],
+    layers: int,
+) -> Schedule:
+    """Numbers the sums and rows of some graphs, layer by layer, and gives them slots."""
+    members, node_starts = members_of(cells, graphs.cell_starts)
+    cell_bounds = _chunks(node_starts)
+    chunks = len(cell_bounds) - 1
+    lower = [graphs.types.astype(np.int32)]
+    sums, rows = [], []
+    for _ in range(layers - 1):
+        numbers = np.empty((2, graphs.num_nodes), np.int32)
+        one = distinct_lists(members, lower[-1], *along, 0, numbers[0])
+        two = distinct_lists(members, lower[-1], *against, len(one), numbers[1])
+        lower.append(np.empty(graphs.num_nodes, np.int32))
+        nodes = distinct_pairs(members, numbers[0], numbers[1], lower[-1])
+        sums.append((np.concatenate([one, two]), len(one)))
+        # The two sums of every row, in turn.
+        rows.append(np.ascontiguousarray(numbers[:, nodes].T))
+
+    # From the last layer down: who uses the rows of a layer decides what is computed there.
+    backward = np.tile([False, True], len(members))
+    lists = [_Lists.of(np.repeat(members, 2), backward, lower[-1], along, against)]
+    bounds = node_starts[cell_bounds].astype(np.int64) * 2
+    slots = np.zeros((layers - 1, 2), np.int32)
+    sum_bounds = np.zeros((layers - 1, 2 * chunks + 1), np.int32)
+    pair_bounds = np.zeros((layers - 1, chunks + 1), np.int32)
+    sum_slots, pairs, pair_rows = [], [], []
+    for layer in range(layers - 2, -1, -1):
+        users = lists[-1]
+        uses = users.starts[bounds]
+        found, cuts, row_slots, use_slots, slots[layer, 1] = assign_slots(
+            users.rows, uses, len(rows[layer]), ROW_SLOTS
         )
-        if layer + 1 < layers:
-            lower = upper
-    return Segment(cells, tuple(gathers), starts, chunk_rows)
+        users.rows[:] = use_slots
+        pair_bounds[layer] = cuts
+        pair_rows.append(found)
+        representatives, limit = sums[layer]
+        used = rows[layer][found].reshape(-1)
+        made, cuts, product_slots, use_slots, slots[layer, 0] = assign_slots(
+            used, 2 * cuts, len(representatives), PRODUCT_SLOTS
+        )
+        pairs.append(np.column_stack([use_slots.reshape(-1, 2), row_slots]))
+        sum_bounds[layer] = along_first(made, product_slots, cuts, limit)
+        sum_slots.append(product_slots)
+        lists.append(_Lists.of(representatives[made], made >= limit, lower[layer], along, against))
+        bounds = cuts.astype(np.int64)
+    return Schedule(
+        cells=cells,
+        cell_bounds=cell_bounds,
+        cell_lists=2 * node_starts + np.int32(sum(map(len, sum_slots))),
+        sum_bounds=sum_bounds + _offsets(sum_slots),
+        sum_slots=_joined(sum_slots, np.uint16),
+        pair_bounds=pair_bounds + _offsets(pairs),
+        pairs=_joined(pairs, np.uint16).reshape(-1, 3),
+        pair_rows=_joined(pair_rows, np.int32),
+        slots=slots,
+        **_joined_lists(lists),
+    )
 
 
-def _segment_outputs(
-    segment: Segment,
+@dataclass(frozen=True)
+class _Lists:
+    """Lists of entries: where each begins, and the row (in the end: slot) and weight of each."""
+
+    starts: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    codes: NDArray[np.uint16]
+
+    @classmethod
+    def of(
+        cls,
+        nodes: NDArray[np.int32],
+        backward: NDArray[np.bool_],
+        lower: NDArray[np.int32],
+        along: _Direction,
+        against: _Direction,
+    ) -> _Lists:
+        """What nodes gather in one direction each."""
+        starts = np.empty(len(nodes) + 1, np.int32)
+        rows, codes = list_entries(nodes, lower, *along, *against, backward, starts)
+        return cls(starts, rows, codes)
+
+
+def _offsets(parts: list[NDArray[Any]]) -> NDArray[np.int32]:
+    """(L - 1, 1) where each layer's rows begin, from arrays with the last layer first."""
+    return np.cumsum([0, *map(len, parts[:0:-1])], dtype=np.int32)[: len(parts), None]
+
+
+def _joined(parts: list[NDArray[Any]], dtype: type[Any]) -> NDArray[Any]:
+    """One array, the first layer first, from arrays with the last layer first."""
+    return np.concatenate([np.zeros(0, dtype), *(p.reshape(-1) for p in parts[::-1])]).astype(dtype)
+
+
+def _joined_lists(lists: list[_Lists]) -> dict[str, NDArray[Any]]:
+    """``starts`` and ``entries`` of a schedule; the nodes' lists come last."""
+    ordered = lists[::-1]
+    shifts = np.cumsum([0, *(len(part.rows) for part in ordered)])
+    starts = [part.starts[:-1] + shift for part, shift in zip(ordered, shifts, strict=False)]
+    entries = np.empty(shifts[-1], np.uint32)
+    for part, begin in zip(ordered, shifts, strict=False):
+        some = entries[begin : begin + len(part.rows)]
+        some[:] = part.codes
+        some <<= np.uint32(16)
+        some |= part.rows.view(np.uint32)
+    return {"starts": np.append(np.concatenate(starts), shifts[-1]).astype(np.int32),
+            "entries": entries}  # fmt: skip
+
+
+def _part_outputs(
+    part: Schedule,
+    palette: NDArray[np.float32],
     weights: GcnWeights,
-    buffers: Callable[[str, int, int], NDArray[np.float32]],
+    buffers: Callable[[str, int], NDArray[np.float32]],
     precision: str,
 ) -> NDArray[np.float32]:
-    """Raw outputs for the cells of a segment, in its order."""
+    """Raw outputs for the graphs of a part, in its order."""
     width = weights.width
+    head = head_sizes(weights.settings)
     # Products of fewer columns than a tile has are not worth a kernel of their own.
-    halved = precision == "bfloat16" and 2 * width >= _FEWEST_COLUMNS
-    layers = [weights.layer(number) for number in range(weights.settings.layers)]
-    head = weights.head()
-    rectify = weights.settings.activation == "relu"
-    totals = segment.chunk_rows[:, -1].tolist()
-    tables = [buffers(f"table {n}", total, 2 * width) for n, total in enumerate(totals)]
-    # The first layer reads one-hot inputs: its products are the rows of its matrix.
-    tables.insert(0, layers[0][0])
-    states = buffers("states", _ROWS, width)
-    pairs = buffers("pairs", _ROWS, (width + 1) // 2).view(np.uint32)
-    paired = [pair_rows(matrix) if halved else None for matrix, _ in layers]
-    sizes = [width, *(matrix.shape[1] for matrix, _ in head[:-1])]
-    values = [buffers(f"values {n}", CHUNK_CELLS, size) for n, size in enumerate(sizes)]
-    out = np.empty(len(segment.cells), np.float32)
-    for chunk, first in enumerate(range(0, len(out), CHUNK_CELLS)):
-        last = min(first + CHUNK_CELLS, len(out))
-        for layer, (matrix, _) in enumerate(layers[1:]):
-            lists, bias = segment.layers[layer].lists, layers[layer][1]
-            end = int(segment.chunk_rows[layer, chunk + 1])
-            for row in range(int(segment.chunk_rows[layer, chunk]), end, _ROWS):
-                stop = min(row + _ROWS, end)
-                block = states[: stop - row]
-                gather_states(tables[layer], *lists, bias, row, stop, block)
-                right = paired[layer + 1]
-                if right is None:
-                    gemm(block, matrix, tables[layer + 1][row:stop])
-                else:
-                    pair_columns(block.view(np.uint32), pairs[: stop - row])
-                    gemm_bfloat16(pairs[: stop - row], right, tables[layer + 1][row:stop])
-        lists, bias = segment.layers[-1].lists, layers[-1][1]
-        rows = last - first
-        gather_means(tables[-1], *lists, bias, segment.cell_starts, first, last, values[0][:rows])
-        for number, (matrix, bias) in enumerate(head[:-1]):
-            gemm(values[number][:rows], matrix, values[number + 1][:rows])
-            finish_dense(values[number + 1][:rows], bias, rectify)
-        matrix, bias = head[-1]
-        output_dot(values[-1][:rows], matrix[:, 0], bias[0], out[first:last])
+    halved = precision == "bfloat16" and 2 * width >= 16
+    paired = np.zeros(0, np.uint32)
+    if halved and len(part.slots):
+        matrices = [weights.layer(layer + 1)[0] for layer in range(len(part.slots))]
+        paired = np.concatenate([pair_rows(matrix).reshape(-1) for matrix in matrices])
+    # The rows of the first layer are those of its matrix.
+    product_starts = np.append(0, np.cumsum(part.slots[:, 0])) * (2 * width)
+    row_starts = np.append([0, 0], np.cumsum(part.slots[:, 1])) * (2 * width)
+    most = int(np.diff(part.cell_bounds).max(initial=0))
+    out = np.empty(len(part.cells), np.float32)
+    run_schedule(
+        part.starts, part.entries, palette, part.sum_slots, part.sum_bounds, part.pairs,
+        part.pair_bounds, part.cell_bounds, part.cell_lists, weights.parameters,
+        weights.num_types, width, head, weights.settings.activation == "relu", halved, paired,
+        product_starts, buffers("products", int(product_starts[-1])), row_starts,
+        buffers("rows", int(row_starts[-1])), buffers("sums", ROWS * width).reshape(ROWS, width),
+        buffers("block", ROWS * 2 * width).reshape(ROWS, 2 * width),
+        buffers("values", most * int(head.sum())), out,
+    )  # fmt: skip
     return out
 
 

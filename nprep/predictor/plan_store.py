@@ -1,41 +1,46 @@
 """Sharing plans kept on disk: built once for a space, mapped into memory by every process after.
 
 A plan depends on the cells, the normalisation and the number of layers alone, so its file lies in
-the user's cache folder (``NPREP_CACHE``, see ``nprep.table.default``) under a digest of those. The
-file is a line of JSON, which says where the arrays lie and has their checksum, then the arrays,
-each on a multiple of 64 bytes. It takes its name when it is complete, so that writers need not know
-of each other; one that is damaged is built again; where nothing can be written the plan is built in
-memory. Results never depend on the file.
+the user's cache folder (``NPREP_CACHE``, see ``nprep.kernels.cache``) under a digest of those. It
+is an HDF5 file of contiguous data sets with a checksum of them all. It takes its name when it is
+complete, so that writers need not know of each other; one that is damaged is built again; where
+nothing can be written the plan is built in memory. Results never depend on the file.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
-import tempfile
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep._files import replaced_when_done
+from nprep.errors import OutputError
 from nprep.kernels.cache import cache_folder
-from nprep.predictor.plan import CHUNK_CELLS, SEGMENT_CELLS, Gather, Segment, SharingPlan
+from nprep.predictor.plan import (
+    CHUNK_NODES,
+    PART_GRAPHS,
+    PRODUCT_SLOTS,
+    ROW_SLOTS,
+    Schedule,
+    SharingPlan,
+)
 from nprep.spaces.graphs import HasDigest
 
 # Part of the digest: raise it when plans come to hold something else.
-_VERSION = 2
+_VERSION = 3
 _ALIGNMENT = 64
-_HEADER = 1 << 16
 # Below this a plan is built in less time than a file is worth.
 FEWEST_CELLS = 100_000
-# A whole space takes about 140 MB; the files used least recently go.
+# A whole space takes about 100 MB; the files used least recently go.
 KEPT_FILES = 4
-
-_GATHER = ("out_starts", "out_sources", "out_weights", "in_starts", "in_sources", "in_weights")
 
 
 def plan_digest(cells: HasDigest, normalisation: str, layers: int) -> str:
@@ -46,7 +51,8 @@ def plan_digest(cells: HasDigest, normalisation: str, layers: int) -> str:
         normalisation: Of the adjacency.
         layers: Number of GCN layers.
     """
-    head = f"{_VERSION} {normalisation} {layers} {CHUNK_CELLS} {SEGMENT_CELLS} {len(cells)}"
+    sizes = f"{CHUNK_NODES} {PRODUCT_SLOTS} {ROW_SLOTS} {PART_GRAPHS}"
+    head = f"{_VERSION} {normalisation} {layers} {sizes} {len(cells)}"
     digest = hashlib.sha256(head.encode())
     digest.update(cells.digest().encode())
     return digest.hexdigest()[:32]
@@ -73,116 +79,100 @@ def stored_plan(
     if folder is None:
         return SharingPlan.build(cells, normalisation, layers)
     name = plan_digest(cells, normalisation, layers)
-    path = folder / f"plan-{name}.bin"
+    path = folder / f"plan-{name}.h5"
     try:
-        plan = _read(path, name)
+        plan = _read(path)
         with contextlib.suppress(OSError):
             os.utime(path)
         return plan
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         # Missing, cut short or damaged: what it should hold is known.
         plan = SharingPlan.build(cells, normalisation, layers)
-    with contextlib.suppress(OSError):
-        _write(path, name, plan)
+    with contextlib.suppress(OSError, OutputError):
+        _write(path, plan)
         _forget_old(folder)
     return plan
 
 
 def _arrays(plan: SharingPlan) -> Iterator[tuple[str, NDArray[Any]]]:
     """All arrays of a plan and their names."""
-    for number, segment in enumerate(plan.segments):
-        yield f"{number}/cells", segment.cells
-        yield f"{number}/cell_starts", segment.cell_starts
-        yield f"{number}/chunk_rows", segment.chunk_rows
-        for layer, gather in enumerate(segment.layers):
-            for name in _GATHER:
-                yield f"{number}/{layer}/{name}", getattr(gather, name)
+    yield "palette", plan.palette
+    for number, part in enumerate(plan.parts):
+        for field in fields(Schedule):
+            yield f"{number}/{field.name}", getattr(part, field.name)
 
 
-def _write(path: Path, name: str, plan: SharingPlan) -> None:
+def _write(path: Path, plan: SharingPlan) -> None:
     """Writes a plan.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If it cannot be written; OutputError likewise.
     """
-    places: dict[str, Any] = {}
-    position = _HEADER
-    digest = hashlib.sha256()
-    for key, array in _arrays(plan):
-        places[key] = [position, str(array.dtype), list(array.shape)]
-        position += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-        digest.update(np.ascontiguousarray(array).data)
-    header = {
-        "plan": name,
-        "count": plan.count,
-        "num_types": plan.num_types,
-        "normalisation": plan.normalisation,
-        "segments": len(plan.segments),
-        "layers": plan.num_layers,
-        "size": position,
-        "sha256": digest.hexdigest(),
-        "arrays": places,
-    }
-    line = json.dumps(header).encode() + b"\n"
-    if len(line) > _HEADER:
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".plan-", suffix=".part")
-    try:
-        with open(handle, "wb") as file:
-            file.write(line)
-            for key, array in _arrays(plan):
-                file.seek(places[key][0])
-                file.write(np.ascontiguousarray(array).data)
-            file.truncate(position)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    digest = hashlib.sha256()
+    with (
+        replaced_when_done(path) as temporary,
+        h5py.File(
+            temporary, "w", alignment_threshold=1, alignment_interval=_ALIGNMENT, locking=False
+        ) as file,
+    ):
+        for name, array in _arrays(plan):
+            file.create_dataset(name, data=array)
+            digest.update(np.ascontiguousarray(array).data)
+        file.attrs.update(
+            count=plan.count,
+            num_types=plan.num_types,
+            normalisation=plan.normalisation,
+            num_layers=plan.num_layers,
+            parts=len(plan.parts),
+            sha256=digest.hexdigest(),
+        )
 
 
-def _read(path: Path, name: str) -> SharingPlan:
+def _read(path: Path) -> SharingPlan:
     """Maps a plan and compares its checksum.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is not what its name says, or damaged; KeyError and TypeError likewise.
+        ValueError: If it is damaged; KeyError, TypeError and RuntimeError likewise.
     """
-    with open(path, "rb") as file:
-        line = file.read(_HEADER).partition(b"\n")[0]
-        size = os.fstat(file.fileno()).st_size
-    header = json.loads(line)
-    if header["plan"] != name or header["size"] != size:
-        raise ValueError("another plan, or cut short")
     # Copy on write: the arrays count as writable, for which alone the kernels are compiled.
     whole = np.asarray(np.memmap(path, np.uint8, mode="c"))
     digest = hashlib.sha256()
     arrays = {}
-    for key, (start, dtype, shape) in header["arrays"].items():
-        stop = start + np.dtype(dtype).itemsize * int(np.prod(shape))
-        arrays[key] = whole[start:stop].view(dtype).reshape(shape)
-        digest.update(arrays[key].data)
-    if digest.hexdigest() != header["sha256"]:
+    with h5py.File(path, "r", locking=False) as file:
+        known = dict(file.attrs)
+        names = [field.name for field in fields(Schedule)]
+        for name in ("palette", *(f"{n}/{k}" for n in range(int(known["parts"])) for k in names)):
+            data = file[name]
+            # A data set without elements has no place in the file.
+            start = data.id.get_offset() or 0
+            stop = start + data.dtype.itemsize * data.size
+            arrays[name] = whole[start:stop].view(data.dtype).reshape(data.shape)
+            digest.update(arrays[name].data)
+    if digest.hexdigest() != known["sha256"]:
         raise ValueError("damaged")
-    segments = tuple(
-        Segment(
-            arrays[f"{number}/cells"],
-            tuple(
-                Gather(*(arrays[f"{number}/{layer}/{field}"] for field in _GATHER))
-                for layer in range(header["layers"])
-            ),
-            arrays[f"{number}/cell_starts"],
-            arrays[f"{number}/chunk_rows"],
-        )
-        for number in range(header["segments"])
+    parts = tuple(
+        Schedule(**{name: arrays[f"{number}/{name}"] for name in names})
+        for number in range(int(known["parts"]))
     )
-    return SharingPlan(header["count"], header["num_types"], header["normalisation"], segments)
+    return SharingPlan(
+        int(known["count"]),
+        int(known["num_types"]),
+        str(known["normalisation"]),
+        int(known["num_layers"]),
+        arrays["palette"],
+        parts,
+    )
 
 
 def _forget_old(folder: Path) -> None:
     """Removes all but the plans used last; one that is mapped stays readable where it is used."""
-    files = sorted(folder.glob("plan-*.bin"), key=lambda path: path.stat().st_mtime)
+    # Files ending in .bin are those of versions before.
+    for path in folder.glob("plan-*.bin"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+    files = sorted(folder.glob("plan-*.h5"), key=lambda path: path.stat().st_mtime)
     for path in files[:-KEPT_FILES]:
         with contextlib.suppress(OSError):
             path.unlink()

@@ -72,10 +72,6 @@ class Members:
         """Their graphs; see :meth:`Space.graphs`."""
         return self.space.graphs(self.batch, normalisation)
 
-    def order(self) -> NDArray[np.int32]:
-        """(N,) positions in which neighbours are most alike: by the codes of the space."""
-        return np.lexsort(self.space.to_codes(self.batch).T[::-1]).astype(np.int32)
-
     def digest(self) -> str:
         """Hex characters that no other architectures have, from the space's name and the codes."""
         codes = np.ascontiguousarray(self.space.to_codes(self.batch))

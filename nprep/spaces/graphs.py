@@ -26,9 +26,6 @@ class HasGraphs(Protocol):
     def graphs(self, normalisation: str, /) -> GraphBatch:
         """Their graphs, with the weights that a normalisation gives."""
 
-    def order(self) -> NDArray[np.int32]:
-        """(N,) positions in which neighbours are most alike, so that they share most."""
-
 
 class HasDigest(HasGraphs, Protocol):
     """Architectures that are told from others, so that what follows from them can be kept."""
@@ -69,10 +66,6 @@ class GraphBatch:
     def graphs(self, normalisation: str) -> GraphBatch:
         """Itself: its weights are what they are."""
         return self
-
-    def order(self) -> NDArray[np.int32]:
-        """(N,) the order as it stands."""
-        return np.arange(len(self), dtype=np.int32)
 
     def __len__(self) -> int:
         """The number of graphs N."""

@@ -93,7 +93,7 @@ def to_float32(weights: list[GcnWeights]) -> list[GcnWeights]:
 )
 def test_outputs_equal_dense(name: str, settings: GcnSettings, folder: Path) -> None:
     backend = backend_of(name, folder)
-    plan = SharingPlan.build(CELLS, settings.normalisation, settings.layers, segment_cells=150)
+    plan = SharingPlan.build(CELLS, settings.normalisation, settings.layers, part_graphs=150)
     assert len(plan.segments) > 1
     weights = to_float32(several(settings, 3))
     for one, outputs in zip(weights, backend.outputs(plan, weights), strict=True):

@@ -12,7 +12,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from nprep.errors import SettingsError
-from nprep.kernels.graphs.plan import distinct_rows
 from nprep.kernels.numeric.rng import seed_state
 from nprep.predictor import plan as plan_module
 from nprep.predictor.gcn import GcnWeights, initial_parameters
@@ -20,7 +19,6 @@ from nprep.predictor.labels import LabelScale
 from nprep.predictor.plan import SharingPlan, predict
 from nprep.predictor.settings import GcnSettings
 from nprep.spaces.graphs import GraphBatch
-from nprep.spaces.nb101.batch import cell_graphs
 from nprep.spaces.nb101.cells import CellBatch
 from tests.predictor.naive_gcn import matrix_of, predict_cell, predict_cells
 from tests.predictor.some_cells import random_cells
@@ -65,19 +63,63 @@ def test_any_size(
     np.testing.assert_allclose(predict(weights, cells), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_cutting_the_work_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_cutting_the_work_changes_rounding_alone(
+    monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
     weights = untrained(SMALL)
     cells = random_cells(500, 2)
     whole = SharingPlan.build(cells).outputs(weights)
-    monkeypatch.setattr(plan_module, "CHUNK_CELLS", 37)
-    monkeypatch.setattr(plan_module, "_ROWS", 11)
-    np.testing.assert_array_equal(SharingPlan.build(cells).outputs(weights), whole)
-    cut = SharingPlan.build(cells, segment_cells=90)
-    assert len(cut.segments) > 3
+    monkeypatch.setattr(plan_module, "CHUNK_NODES", 37)
+    monkeypatch.setattr(plan_module, "PRODUCT_SLOTS", 50)
+    monkeypatch.setattr(plan_module, "ROW_SLOTS", 20)
+    few = SharingPlan.build(cells)
+    # Fewer slots: sums are computed again, in the same order of their entries.
+    assert few.products > SharingPlan.build(cells).parts[0].slots[:, 0].sum()
+    np.testing.assert_array_equal(few.outputs(weights), whole)
+    cut = SharingPlan.build(cells, part_graphs=90)
+    assert len(cut.parts) > 3
     outputs = cut.outputs(weights)
-    np.testing.assert_array_equal(cut.outputs(weights, threads=3), outputs)
-    # Another segment may sum a shared row's neighbours in another order.
+    np.testing.assert_array_equal(cut.outputs(weights, threads=threads), outputs)
+    # Another part may sum a shared list's entries in another order.
     np.testing.assert_allclose(outputs, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_plain_gathers_hold_each_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = random_cells(400, 3)
+    whole = SharingPlan.build(cells, layers=4)
+    monkeypatch.setattr(plan_module, "CHUNK_NODES", 60)
+    monkeypatch.setattr(plan_module, "PRODUCT_SLOTS", 90)
+    monkeypatch.setattr(plan_module, "ROW_SLOTS", 40)
+    small = SharingPlan.build(cells, layers=4)
+    assert len(small.parts[0].pair_rows) > len(whole.parts[0].pair_rows)
+    for one, two in zip(whole.segments[0].layers, small.segments[0].layers, strict=True):
+        for left, right in zip(one.lists, two.lists, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_too_large_a_graph_is_refused() -> None:
+    nodes = (1 << 15) + 1
+    each = np.arange(nodes, dtype=np.int32)
+    starts, ones = np.arange(nodes + 1, dtype=np.int32), np.ones(nodes, np.float32)
+    graphs = GraphBatch(
+        np.zeros(nodes, np.uint8), 1, np.array([0, nodes], np.int32), starts, each, ones, starts,
+        each, ones,
+    )  # fmt: skip
+    with pytest.raises(SettingsError, match="32769 nodes"):
+        SharingPlan.build(graphs)
+
+
+def test_too_many_weights_are_refused() -> None:
+    nodes = 70_000
+    each = np.arange(nodes, dtype=np.int32)
+    starts = np.arange(nodes + 1, dtype=np.int32)
+    weights = np.random.default_rng(0).permutation(nodes).astype(np.float32)
+    graphs = GraphBatch(
+        np.zeros(nodes, np.uint8), 1, starts, starts, each, weights, starts, each, weights
+    )
+    with pytest.raises(SettingsError, match="distinct edge weights"):
+        SharingPlan.build(graphs)
 
 
 def test_equal_and_isomorphic_cells_share_rows_and_predictions() -> None:
@@ -94,8 +136,11 @@ def test_equal_and_isomorphic_cells_share_rows_and_predictions() -> None:
         np.append(cells.operations, operations, axis=0),
         np.append(cells.num_vertices, cells.num_vertices),
     )
-    once, twice = (SharingPlan.build(c).segments[0].chunk_rows[:, -1] for c in (cells, both))
-    np.testing.assert_array_equal(once, twice)
+    once, twice = (
+        [len(layer.out_starts) for layer in SharingPlan.build(c).segments[0].layers[:-1]]
+        for c in (cells, both)
+    )
+    assert once == twice
 
 
 def relabel(cells: CellBatch, row: int, rng: np.random.Generator) -> tuple[int, list[int]]:
@@ -171,19 +216,15 @@ def test_no_cells() -> None:
 def test_whole_space(measured_path: Path) -> None:
     with np.load(measured_path) as arrays:
         cells = CellBatch(*(arrays[k] for k in ("adjacency_bits", "operations", "num_vertices")))
-    graphs = cell_graphs(cells, "sum")
-    # A node is one of its own neighbours, so nodes that swap places with a neighbour share states:
+    plan = SharingPlan.build(cells, "row", part_graphs=len(cells))
+    # A node is one of its own neighbours, so nodes that swap places with a neighbour share rows:
     # 1,863 and 903,330 without that.
-    upper = np.empty(graphs.num_nodes, np.int32)
-    everything = np.arange(graphs.num_nodes, dtype=np.int32)
-    along = (graphs.out_starts, graphs.out_nodes, graphs.out_weights)
-    against = (graphs.in_starts, graphs.in_nodes, graphs.in_weights)
-    lower = graphs.types.astype(np.int32)
-    counts = []
-    for _ in range(2):
-        counts.append(len(distinct_rows(everything, lower, *along, *against, upper)))
-        lower = upper.copy()
-    assert counts == [1593, 902934]
+    rows = [len(layer.out_starts) - 1 for layer in plan.segments[0].layers]
+    assert rows == [1593, 902934, 2898195]
+    # 156 and 257,328 sums in each direction; few of the latter are computed twice.
+    sums = np.diff(plan.parts[0].sum_bounds[:, [0, -1]]).reshape(-1)
+    assert sums[0] == 2 * 156
+    assert 2 * 257_328 < sums[1] < 1.03 * 2 * 257_328
     weights = untrained(replace(SMALL, layer_bias=False))
     scores = predict(weights, cells)
     some = np.random.default_rng(0).choice(len(cells), 300, replace=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -48,7 +49,7 @@ def test_a_stored_plan_is_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     loaded = stored_plan(CELLS, "row", 3, tmp_path)
     assert same(loaded, built)
     assert all(array.flags.writeable for _, array in plan_store._arrays(loaded))
-    assert [path.suffix for path in tmp_path.iterdir()] == [".bin"]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".h5"]
 
 
 def test_every_input_has_a_plan_of_its_own() -> None:
@@ -62,21 +63,26 @@ def test_every_input_has_a_plan_of_its_own() -> None:
     assert len(digests) == 5
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "foreign", "header"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "foreign", "attribute"])
 def test_a_damaged_file_is_built_again(
     tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = stored_plan(CELLS, "row", 3, tmp_path)
     (path,) = tmp_path.iterdir()
     content = bytearray(path.read_bytes())
+    with h5py.File(path) as file:
+        offset = file["0/entries"].id.get_offset()
     if damage == "flipped":
-        content[plan_store._HEADER + 5] ^= 1
+        content[offset + 5] ^= 1
+    elif damage == "attribute":
+        with h5py.File(path, "r+") as file:
+            file.attrs["parts"] = 7
+        content = bytearray(path.read_bytes())
     else:
         content = {
             "empty": bytearray(),
-            "cut": content[:-1],
-            "foreign": bytearray(b"\x89HDF" * 40_000),
-            "header": content.replace(b'"layers": 3', b'"layers": 4'),
+            "cut": content[: len(content) // 2],
+            "foreign": bytearray(b"\x93NUMPY" * 40_000),
         }[damage]
     path.write_bytes(content)
     assert same(stored_plan(CELLS, "row", 3, tmp_path), built)
@@ -107,4 +113,4 @@ def test_old_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         stored_plan(CELLS, "row", layers, tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert len(names) == 2
-    assert f"plan-{plan_digest(CELLS, 'row', 4)}.bin" in names
+    assert f"plan-{plan_digest(CELLS, 'row', 4)}.h5" in names

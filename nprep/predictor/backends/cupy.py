@@ -15,9 +15,10 @@ from nprep.kernels.cuda.gcn_train import CudaTrainer, TrainingGraphs, TrainingRu
 from nprep.kernels.cuda.layout import GcnLayout
 from nprep.kernels.numeric.rng import seed_state, shuffle
 from nprep.predictor.backends.base import DEFAULT_MEMORY, TrainingTask
+from nprep.predictor.gathers import Segment
 from nprep.predictor.gcn import GcnWeights, initial_parameters
 from nprep.predictor.labels import LabelScale, loss_kind
-from nprep.predictor.plan import Segment, SharingPlan
+from nprep.predictor.plan import SharingPlan
 from nprep.predictor.settings import GcnSettings
 from nprep.spaces.graphs import GraphBatch
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.predictor.backends.numba import NumbaBackend
+from nprep.predictor.gathers import Gather, Segment
 from nprep.predictor.gcn import GcnWeights
-from nprep.predictor.plan import Gather, Segment, SharingPlan
+from nprep.predictor.plan import SharingPlan
 
 # Nodes of the last layer at a time.
 _NODES = 1 << 16

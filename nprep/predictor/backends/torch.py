@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from nprep.errors import MissingDependencyError
 from nprep.predictor.backends.numba import NumbaBackend
+from nprep.predictor.gathers import Segment
 from nprep.predictor.gcn import GcnWeights
-from nprep.predictor.plan import Segment, SharingPlan
+from nprep.predictor.plan import SharingPlan
 
 # Nodes of the last layer at a time: 2 x 144 floats each make 75 MB.
 _NODES = 1 << 16

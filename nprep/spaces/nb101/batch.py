@@ -52,11 +52,6 @@ class CellBatch:
         codes = np.ascontiguousarray(self.codes())
         return hashlib.sha256(f"nb101 {codes.shape}".encode() + codes.tobytes()).hexdigest()
 
-    def order(self) -> NDArray[np.int32]:
-        """(N,) positions in which neighbours are most alike: same matrix, labels side by side."""
-        keys = (*self.operations.T[::-1], self.adjacency_bits)
-        return np.lexsort(keys).astype(np.int32)
-
 
 def cell_graphs(cells: CellBatch, normalisation: str = "row") -> GraphBatch:
     """Builds the graphs of cells.
