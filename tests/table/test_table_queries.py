@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from nprep.errors import InvalidSpecError, MissingValueError, SettingsError, TableError
 from nprep.spaces.nb101.cells import CellBatch, Spec, format_hashes, specs_from_cells
+from nprep.table._values import sample_repeats
 from nprep.table.clock import Clock
 from nprep.table.schema import Content
-from nprep.table.table import Table, sample_repeats
+from nprep.table.table import Table
 from nprep.table.writer import write_table
 from tests.table.small import small_content
 
