@@ -155,6 +155,10 @@ def test_presets_and_settings() -> None:
     assert method == BestPredictor()
     assert method.train_samples == 0
     assert method.settings() == dataclasses.asdict(BestPredictor())
+    second = make_method("np-best-2", 172)
+    assert isinstance(second, BestPredictor)
+    assert (second.name, second.initial, second.batch, second.floor) == ("np-best-2", 20, 5, 0.85)
+    assert second.predictor.loss == "ranking"
 
 
 @pytest.mark.parametrize(
