@@ -43,7 +43,7 @@ from nprep.table.view import View
 
 # A regressor needs samples; a classifier that accepts fewer than this is not listened to.
 FEWEST_ACCEPTED = 10
-# Of ``np-one-stage``: lifts what failed, about one training in a hundred, and little else.
+# By which the quality of one stage is measured: lifts the trainings that failed, and little else.
 ONE_STAGE_FLOOR = 0.1
 
 
