@@ -77,3 +77,27 @@ def test_own_method_on_the_command_line(table: Path, tmp_path: Path) -> None:
     assert "own_method:Annealing" in done.stdout
     settings = (tmp_path / "out" / "settings.json").read_text()
     assert '"searcher": "own_method:Annealing"' in settings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", ["nb101", "proxyless"])
+def test_own_method_by_real_trainings(tmp_path: Path, space: str) -> None:
+    """The same class, unchanged, asks for networks that are trained."""
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    command = [sys.executable, "-m", "nprep", "search", "--space", space, "--preset", "tiny"]
+    command += ["--methods", "own_method:Annealing", "--train-samples", "3", "--top-k", "1"]
+    command += ["--synthetic-data", "48", "--num-classes", "3", "--image-size", "16", "--epochs"]
+    command += ["1", "--batch-size", "16", "--width", "0.0625", "--depth", "1", "--device", "cpu"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "study")],
+        cwd=ROOT / "examples",
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'examples'}"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "own_method:Annealing" in done.stdout
+    rows = (tmp_path / "study" / "results.csv").read_text().splitlines()[1:]
+    assert len(rows) == 4
+    assert all(",done," in row for row in rows)

@@ -32,7 +32,9 @@ _LOG = logging.getLogger("nprep.imagenet")
 # Spaces whose networks can be trained.
 SPACES = ("proxyless", "nb101")
 # Set by the search itself, training by training.
-_NOT_FLAGS = frozenset({"arch", "device", "seed", "quiet", "epochs", "image_size", "tensorboard"})
+_NOT_FLAGS = frozenset(
+    {"arch", "device", "seed", "quiet", "epochs", "image_size", "tensorboard", "track"}
+)
 
 
 def add_search(commands: Any) -> None:

@@ -29,6 +29,7 @@ FREE_ON_RESUME = frozenset(
         "checkpoint_steps",
         "log_seconds",
         "tensorboard",
+        "track",
         "quiet",
         "data",
         "cache",
@@ -112,6 +113,7 @@ class TrainSettings:
     checkpoint_steps: int = _doc(0, "write a checkpoint every so many steps; 0: off")
     log_seconds: float = _doc(10.0, "seconds between lines of progress")
     tensorboard: bool = _doc(False, "write TensorBoard events too")
+    track: str = _doc("", "report epochs to wandb, tensorboard or module:Class, joined by commas")
     quiet: bool = _doc(False, "print no progress")
 
     def __post_init__(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +208,63 @@ def test_mixing_ends_when_told(tmp_path: Path) -> None:
     assert losses["off"][1] != losses["on"][1]
     run_training(tiny(epochs=2, mixup=1.0, mix_prob=0.0), tmp_path / "prob")
     assert float(rows_of(tmp_path / "prob")[0]["train_loss"]) == losses["never"][0]
+
+
+class Notes:
+    """A tracker of one's own."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.folder, self.settings = folder, settings
+        self.rows: list[tuple[int, dict[str, float]]] = []
+        self.closed = False
+        MADE.append(self)
+
+    def log(self, epoch: int, values: dict[str, float]) -> None:
+        self.rows.append((epoch, dict(values)))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+MADE: list[Notes] = []
+
+
+def test_trackers_take_every_epoch(tmp_path: Path) -> None:
+    MADE.clear()
+    settings = tiny(track="tests.imagenet.test_conventions:Notes", clip_norm=0.5, val_every=2)
+    run_training(settings, tmp_path)
+    (notes,) = MADE
+    assert (notes.folder, notes.settings["lr"], notes.closed) == (tmp_path, 0.5, True)
+    assert [epoch for epoch, _ in notes.rows] == [1, 2]
+    assert "val_top1" not in notes.rows[0][1]
+    written = rows_of(tmp_path)[1]
+    assert notes.rows[1][1]["val_top1"] == float(written["val_top1"])
+    assert notes.rows[1][1]["gradient_norm"] > 0
+    with pytest.raises(SettingsError, match="tracker 'paper' is unknown"):
+        run_training(tiny(track="paper"), tmp_path / "paper")
+
+
+def test_wandb_is_told_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    class Run:
+        def log(self, values: dict[str, float], step: int) -> None:
+            calls.append((step, sorted(values)))
+
+        def finish(self) -> None:
+            calls.append("finished")
+
+    def init(**options: Any) -> Run:
+        calls.append((options["id"], options["resume"]))
+        return Run()
+
+    # In the place of the package, which needs an account.
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    run_training(tiny(track="wandb", epochs=1), tmp_path / "mine")
+    assert calls[0] == ("mine", "allow")
+    assert calls[1][0] == 1
+    assert "train_loss" in calls[1][1]
+    assert calls[2] == "finished"
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from nprep._files import LockHeldError, locked, reason, remove_leftovers
-from nprep._optional import need
 from nprep.errors import RunFolderError
 from nprep.imagenet.files import read_yaml, write_json, write_table, write_yaml
 from nprep.imagenet.settings import TrainSettings
@@ -66,7 +65,6 @@ class RunFolder:
         self._asked = False
         self._handlers: dict[int, Any] = {}
         self._lock = contextlib.ExitStack()
-        self._writer: Any = None
 
     @property
     def last(self) -> Path:
@@ -212,22 +210,9 @@ class RunFolder:
         rows.append(dict(zip(START_COLUMNS, values, strict=True)))
         write_table(path, rows, START_COLUMNS)
 
-    def write_history(self, history: list[dict[str, Any]], tensorboard: bool) -> None:
+    def write_history(self, history: list[dict[str, Any]]) -> None:
         """Writes ``summary.csv`` whole, so a resumed run neither repeats nor loses a line."""
         write_table(self.path / "summary.csv", history, COLUMNS)
-        if tensorboard:
-            if self._writer is None:
-                module = need(
-                    "torch.utils.tensorboard",
-                    "write TensorBoard events",
-                    "tensorboard",
-                    extra="imagenet",
-                )
-                self._writer = module.SummaryWriter(str(self.path))
-            for name in COLUMNS[2:]:
-                if history[-1][name] is not None:
-                    self._writer.add_scalar(name, history[-1][name], history[-1]["epoch"])
-            self._writer.flush()
 
     def listen(self) -> None:
         """Turns SIGTERM and Ctrl-C into a stop after the current step."""

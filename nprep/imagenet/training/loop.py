@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from nprep.imagenet.training.folder import RunFolder
 from nprep.imagenet.training.optimisers import WeightAverage, learning_rate, make_optimiser
 from nprep.imagenet.training.processes import Processes, float_buffers, synchronise_norms
 from nprep.imagenet.training.progress import Progress
+from nprep.imagenet.training.trackers import Tracker
 from nprep.imagenet.training.weights import load_initial
 
 # Micro-batches in a row that may overflow in fp16 before a training counts as diverged: from the
@@ -51,6 +53,7 @@ class Trainer:
         folder: RunFolder,
         processes: Processes,
         fresh: bool = True,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
         """Opens the data and builds the network, its weights drawn from the seed.
 
@@ -59,6 +62,7 @@ class Trainer:
             folder: Where it writes.
             processes: Who takes part.
             fresh: Whether the training begins, rather than resumes.
+            trackers: Take the numbers of each epoch.
 
         Raises:
             NprepError: If the data or the settings are of no use.
@@ -100,6 +104,8 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         self._saved_at = time.monotonic()
+        self._trackers = trackers
+        self._norms = torch.zeros(2, dtype=torch.float64, device=device)
         self._overflows = torch.zeros((), dtype=torch.float64, device=device)
         # Of the weights as they are now; nothing yet.
         self._score: Score | None = None
@@ -212,7 +218,8 @@ class Trainer:
             self._count_loss(loss.detach().double())
         if settings.clip_norm:
             self.scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+            self._norms += torch.stack([norm.detach().double(), torch.ones_like(self._norms[0])])
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.average is not None:
@@ -291,10 +298,22 @@ class Trainer:
             self.best = max(self.best, score.top1)
         self.save(best=improved)
         if self.processes.first:
-            self.folder.write_history(self.history, self.settings.tensorboard)
+            self.folder.write_history(self.history)
+            self._report(self.history[-1])
             self._progress.epoch(self.history[-1], self.settings.epochs)
         if self.processes.any(self.folder.asked)[0]:
             self.folder.stop(None)
+
+    def _report(self, row: dict[str, Any]) -> None:
+        """Hands the numbers of an epoch to the trackers."""
+        numbers = {k: float(v) for k, v in row.items() if k != "epoch" and v is not None}
+        norm, steps = self._norms.tolist()
+        if steps:
+            # Before it is clipped; the mean over the steps of this process.
+            numbers["gradient_norm"] = norm / steps
+        self._norms.zero_()
+        for tracker in self._trackers:
+            tracker.log(row["epoch"], numbers)
 
     def _is_last_epoch(self) -> bool:
         return self.epoch + 1 >= self.settings.epochs or self.step >= self._last_step

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nprep.errors import NprepError, SettingsError
 from nprep.imagenet.settings import TrainSettings
 from nprep.imagenet.training.folder import RunFolder
+from nprep.imagenet.training.trackers import Tracker, make_trackers
 
 
 def run_training(
@@ -39,15 +41,13 @@ def run_training(
 
     torch = need("torch", "train networks", extra="imagenet")
     need("torchvision", "train networks", extra="imagenet")
-    if settings.tensorboard:
-        # Now, not after the first epoch.
-        need("torch.utils.tensorboard", "write TensorBoard events", "tensorboard", extra="imagenet")
     import torch.distributed as dist
 
     from nprep.imagenet.training import processes
     from nprep.imagenet.training.loop import Trainer
 
     folder = RunFolder(output)
+    trackers: list[Tracker] = []
     who = processes.join(settings.device, alone)
     processes.refuse_precision(settings.amp, who.device)
     if who.device.type == "cuda":
@@ -64,7 +64,11 @@ def run_training(
         there = bool(who.gather(there)[0])
         if listen:
             folder.listen()
-        trainer = Trainer(settings, folder, who, fresh=not there)
+        # Now, not after the first epoch.
+        names = ",".join(["tensorboard"] * settings.tensorboard + [settings.track])
+        if who.first:
+            trackers += make_trackers(names, output, asdict(settings))
+        trainer = Trainer(settings, folder, who, fresh=not there, trackers=trackers)
         if there:
             trainer.resume()
         if who.first:
@@ -77,6 +81,8 @@ def run_training(
             raise
         raise told from error
     finally:
+        for tracker in trackers:
+            tracker.close()
         folder.stop_listening()
         folder.unlock()
         if who.count > 1 and dist.is_initialized():
