@@ -513,10 +513,15 @@ def write_sums(folder: Path, files: Iterable[Path]) -> Path:
         folder: The run's folder.
         files: In it.
     """
-    lines = [
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
-        for path in files
-    ]
+    lines = []
+    for path in files:
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise RunFolderError(
+                f"{path} cannot be read ({_files.reason(error)}): --resume continues."
+            ) from error
+        lines.append(f"{digest}  {path.relative_to(folder).as_posix()}\n")
     write_file(folder / SUMS, "".join(lines).encode())
     return folder / SUMS
 

@@ -142,7 +142,8 @@ def load_inert(
         raise TableError(f"{path}: the file is cut off or damaged ({error}).") from error
     # A damaged pickle makes the unpickler fail in whatever way its opcodes happen to.
     except Exception as error:
-        raise TableError(f"{path}: this is no pickle, or a damaged one ({error}).") from error
+        detail = " ".join(str(error).split())
+        raise TableError(f"{path}: this is no pickle, or a damaged one ({detail}).") from error
 
 
 def _dtype(value: Any) -> np.dtype[Any]:
