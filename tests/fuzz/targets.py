@@ -31,6 +31,7 @@ from nprep.table._seal import read_seal, seal
 from nprep.table.check import mismatches
 from nprep.table.table import Table
 from nprep.table.writer import write_table
+from tests.fuzz import surroundings
 from tests.fuzz.damage import damage_bytes, damage_structure
 from tests.synthetic import SyntheticSource
 from tests.table.small import small_content
@@ -355,9 +356,12 @@ def shards(base: Path, scratch: Path) -> Case:
 
 # Each with its share of the cases. A resume draws figures, so it is slow.
 TARGETS: dict[str, tuple[Callable[[Path, Path], Case], float]] = {
-    "table-bytes": (table_bytes, 0.5),
-    "table-structure": (table_structure, 0.15),
-    "run-folder": (run_folder, 0.25),
-    "shards": (shards, 0.09),
+    "table-bytes": (table_bytes, 0.4),
+    "table-structure": (table_structure, 0.13),
+    "run-folder": (run_folder, 0.2),
+    "shards": (shards, 0.07),
     "run-resumed": (run_resumed, 0.01),
+    "file-kinds": (surroundings.file_kinds, 0.1),
+    "faults": (surroundings.faults, 0.03),
+    "places": (surroundings.places, 0.06),
 }
