@@ -95,6 +95,8 @@ class TrainSettings:
     channels_last: bool = _doc(False, "memory format of images and weights")
     clip_norm: float = _doc(0.0, "clip the gradient's norm; 0: off")
     bn_momentum: float = _doc(0.0, "weight of a batch in batch norm's averages; 0: the network's")
+    bn_recalibrate: int = _doc(0, "batches that batch norm's averages are taken from anew before "
+                               "validation; 0: off")  # fmt: skip
     sync_bn: bool = _doc(False, "batch norm over all processes")
     compile: bool = _doc(False, "torch.compile the model")
     device: str = _doc("auto", "auto, cpu, cuda or cuda:N")
@@ -136,7 +138,8 @@ class TrainSettings:
                      "mix_off_epoch"):  # fmt: skip
             self._need(name, getattr(self, name) >= 0, "at least 0")
         for name in ("workers", "max_steps", "overfit_batches", "holdout", "synthetic_data",
-                     "threads", "seed", "loader_timeout", "checkpoint_steps"):  # fmt: skip
+                     "threads", "seed", "loader_timeout", "bn_recalibrate",
+                     "checkpoint_steps"):  # fmt: skip
             self._need(name, getattr(self, name) >= 0, "at least 0")
         self._need("decay_epochs", self.decay_epochs > 0, "above 0")
         for name in ("erase", "mix_prob"):

@@ -21,7 +21,11 @@ from nprep._console import Parser  # noqa: E402
 from nprep.errors import NprepError, RunFolderError, SettingsError  # noqa: E402
 from nprep.imagenet import _flags  # noqa: E402
 from nprep.imagenet.__main__ import entry  # noqa: E402
-from nprep.imagenet.data.transforms import decode, training_transform  # noqa: E402
+from nprep.imagenet.data.transforms import (  # noqa: E402
+    decode,
+    evaluation_transform,
+    training_transform,
+)
 from nprep.imagenet.networks.architectures import build  # noqa: E402
 from nprep.imagenet.settings import TrainSettings  # noqa: E402
 from nprep.imagenet.training.export import export  # noqa: E402
@@ -208,6 +212,30 @@ def test_mixing_ends_when_told(tmp_path: Path) -> None:
     assert losses["off"][1] != losses["on"][1]
     run_training(tiny(epochs=2, mixup=1.0, mix_prob=0.0), tmp_path / "prob")
     assert float(rows_of(tmp_path / "prob")[0]["train_loss"]) == losses["never"][0]
+
+
+def test_recalibrated_norms_are_those_of_training_images(tmp_path: Path) -> None:
+    data = image_folder(tmp_path / "data")
+    common = {"data": str(data), "num_classes": 0, "max_steps": 3, "arch": CELL, "width": 0.1}
+    run_training(tiny(**common), tmp_path / "plain")
+    # All 24 images in one batch.
+    settings = tiny(**common, bn_recalibrate=3)
+    run_training(settings, tmp_path / "renewed")
+    model, _ = load_trained(tmp_path / "renewed")
+    plain, _ = load_trained(tmp_path / "plain")
+    weights, others = model.state_dict(), plain.state_dict()
+    for name in weights:
+        renewed = "running" in name or "tracked" in name
+        assert renewed or torch.equal(weights[name], others[name])
+    transform = evaluation_transform(settings)
+    files = sorted((data / "train").rglob("*.png"))
+    images = torch.stack([transform(decode(file.read_bytes())) for file in files])
+    with torch.no_grad():
+        features = model.stem[0](images)
+    found = model.stem[1].running_mean
+    # The mean over three batches of 8 is the mean over all.
+    torch.testing.assert_close(found, features.mean((0, 2, 3)))
+    assert not torch.allclose(plain.stem[1].running_mean, found, atol=1e-2)
 
 
 class Notes:

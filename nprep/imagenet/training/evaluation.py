@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nprep.imagenet.data.layout import DataParts
-from nprep.imagenet.data.loading import ImageSet, Loader, evaluation_keys, refuse_unreadable
+from nprep.imagenet.data.loading import (
+    ImageSet,
+    Loader,
+    derived_seed,
+    evaluation_keys,
+    refuse_unreadable,
+)
 from nprep.imagenet.data.sources import DataError, Source
 from nprep.imagenet.data.transforms import evaluation_transform
 from nprep.imagenet.settings import TrainSettings
@@ -97,6 +105,53 @@ class Evaluator:
         if not count:
             raise DataError("no validation image could be read: check the data folder")
         return Score(loss / count, top1 / count, top5 / count, int(count))
+
+
+class Recalibration:
+    """Takes batch norm's averages anew, of training images without augmentation.
+
+    For trainings too short for the averages to follow the weights, and for averaged weights.
+    """
+
+    def __init__(self, source: Source, settings: TrainSettings, processes: Processes) -> None:
+        """Chooses the images: the same ones every time.
+
+        Args:
+            source: The training images.
+            settings: How many batches, and their size.
+            processes: Who takes part; each has images of its own.
+        """
+        order = np.random.default_rng(derived_seed(settings.seed, "norms")).permutation(len(source))
+        size = settings.batch_size
+        mine = order[processes.rank :: processes.count][: size * settings.bn_recalibrate]
+        # A batch of one image has no variance.
+        starts = range(0, max(1, len(mine) - 1), size)
+        keys = [[(0, row) for row in mine[start : start + size].tolist()] for start in starts]
+        images = ImageSet(source, evaluation_transform(settings), 0, settings.cache)
+        self._loader = Loader(images, keys, 0, processes.device.type == "cuda")
+        self._settings, self._processes = settings, processes
+
+    @torch.no_grad()
+    def renew(self, model: nn.Module) -> None:
+        """Replaces the averages of a network by those of the chosen images, in place."""
+        norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+        before = [norm.momentum for norm in norms]
+        training = model.training
+        # Dropout off, norms on: what they see is what evaluation will show them.
+        model.eval()
+        for norm in norms:
+            norm.reset_running_stats()
+            # A plain mean over batches.
+            norm.momentum = None
+            norm.train()
+        for batch in self._loader:
+            refuse_unreadable(batch, self._settings.on_corrupt, least=2)
+            images = batch.images.to(self._processes.device, non_blocking=True)
+            with precision(self._settings.amp, self._processes.device):
+                model(images)
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+        model.train(training)
 
 
 def precision(amp: str, device: torch.device) -> torch.autocast:

@@ -27,7 +27,13 @@ from nprep.imagenet.data.transforms import batch_mixer, training_transform
 from nprep.imagenet.networks.architectures import build
 from nprep.imagenet.settings import TrainSettings
 from nprep.imagenet.training.checkpoints import save_checkpoint
-from nprep.imagenet.training.evaluation import Evaluator, Score, precision, test_evaluator
+from nprep.imagenet.training.evaluation import (
+    Evaluator,
+    Recalibration,
+    Score,
+    precision,
+    test_evaluator,
+)
 from nprep.imagenet.training.folder import RunFolder
 from nprep.imagenet.training.optimisers import WeightAverage, learning_rate, make_optimiser
 from nprep.imagenet.training.processes import Processes, float_buffers, synchronise_norms
@@ -142,6 +148,9 @@ class Trainer:
             settings.bytes_of(settings.batch_size),
         )
         self._validation = Evaluator(self.parts.val, settings, who)
+        self._recalibration: Recalibration | None = None
+        if settings.bn_recalibrate:
+            self._recalibration = Recalibration(source, settings, who)
 
     @property
     def images_per_step(self) -> int:
@@ -273,6 +282,8 @@ class Trainer:
     def _end_epoch(self, seconds: float) -> None:
         self._refuse_divergence()
         for model in self._models():
+            if self._recalibration is not None:
+                self._recalibration.renew(model)
             self.processes.average_buffers(model)
         loss, batches = self.processes.total(self.sums.clone()).tolist()
         score = None
