@@ -9,6 +9,7 @@ from typing import Any
 from nprep._console import duration
 from nprep.results.clock import KEY_SECONDS
 from nprep.results.curves import KEY_SAMPLES
+from nprep.search.registry import kind_of
 
 _WIDTH = 100
 _CLOCK_TARGETS = (93.8, 94.0)
@@ -156,7 +157,7 @@ def dips_in_words(summary: dict[str, Any]) -> str:
     known = {
         name: method.get("trials_with_failed_best", 0)
         for name, method in summary["methods"].items()
-        if name != "oracle"
+        if method.get("kind", kind_of(name)) != "bound"
     }
     trials = summary.get("run", {}).get("trials")
     counts = [f"{name} in {n} of {trials} trials" for name, n in known.items() if n]
