@@ -11,6 +11,7 @@ from nprep._console import log
 from nprep.errors import RunFolderError, SettingsError
 from nprep.plot.data import BANDS
 from nprep.report.context import Context
+from nprep.report.study import is_study, write_study_page
 from nprep.report.writing import write_report
 from nprep.results.reading import QUALITY, read_quality, read_run
 
@@ -24,7 +25,7 @@ def _parser(prog: str) -> _console.Parser:
         "runs",
         nargs="+",
         type=Path,
-        help="folders of finished runs, and of python -m nprep.quality",
+        help="folders of finished runs, and of python -m nprep.quality; or one of nprep search",
     )
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page")
     parser.add_argument(
@@ -66,6 +67,12 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m nprep.repo
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise SettingsError(f"{options.out} is to be a page: give --out a name that ends in .html.")
     _check_writable(options.out)
+    if any(is_study(path) for path in options.runs):
+        if len(options.runs) > 1:
+            raise SettingsError("a study of real trainings has a page of its own: name it alone.")
+        write_study_page(options.runs[0], options.out)
+        print(f"wrote {options.out}")
+        return 0
     folders = [path for path in options.runs if not (path / QUALITY).is_file()]
     qualities = [read_quality(path) for path in options.runs if (path / QUALITY).is_file()]
     runs = [read_run(path) for path in folders]

@@ -30,6 +30,8 @@ from nprep.predictor.gcn import train
 from nprep.predictor.scoring import plan_for
 from nprep.predictor.settings import GcnSettings
 from nprep.predictor.tuning import compare_settings
+from nprep.report.cli import main as report_main
+from nprep.report.study import write_study_page
 from nprep.search import registry
 from nprep.search.baselines import RegularizedEvolution
 from nprep.search.pool import Pool
@@ -587,6 +589,27 @@ def test_figure_and_table_have_all_points(tmp_path: Path) -> None:
     assert [float(row["val_top1"]) for row in rows] == [worth_of(row["network"]) for row in rows]
     # The last candidates of the predictor.
     assert sum(row["predicted"] != "" and row["asked_by"] == "np" for row in rows) == 3
+
+
+def test_a_study_has_a_page(tmp_path: Path) -> None:
+    settings = study_settings(full=tiny(depth=2, epochs=9), methods=("np", "random"))
+    study = Study(tmp_path / "study", settings, NO_LIMITS, FakeEngine(), False)
+    study.run()
+    with pytest.raises(RunFolderError, match=r"has no report\.json yet"):
+        write_study_page(study.folder, tmp_path / "page.html")
+    write_report(study, None)
+    trainings = study.ledger.trainings()
+    study.close()
+    assert report_main([str(study.folder), "--out", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    best = max((t for t in trainings if t.stage == "full"), key=lambda t: t.accuracy or 0)
+    assert f"The best network of all methods is {best.encoding}" in page
+    assert all(t.encoding in page for t in trainings)
+    assert "data:image/png;base64," in page
+    assert "trained both ways" in page
+    (study.folder / "report.json").write_text("[]")
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        write_study_page(study.folder, tmp_path / "page.html")
 
 
 def test_the_best_of_all_methods_is_deployed(tmp_path: Path) -> None:
