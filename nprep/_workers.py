@@ -32,6 +32,11 @@ import nprep
 from nprep._optional import need
 from nprep.errors import NprepError, SettingsError, WorkerError
 
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection as Pipe
+else:
+    from multiprocessing.connection import Connection as Pipe
+
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 Maker = Callable[[Any], Callable[[Any], Any]]
@@ -188,7 +193,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(pipe: connection.Connection, maker: Maker, place: Any) -> None:
+def _work(pipe: Pipe, maker: Maker, place: Any) -> None:
     """The life of a worker: takes tasks, sends answers."""
     # Ctrl-C goes to the whole group of processes; the parent decides what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -243,7 +248,7 @@ class _Worker:
     """
 
     process: SpawnProcess
-    pipe: connection.Connection
+    pipe: Pipe
     place: Any
     task: tuple[Any] | None = None
     began: bool = False
@@ -318,7 +323,7 @@ class LocalWorkers:
                     finished = True
                     return
                 for pipe in connection.wait(list(busy)):
-                    assert isinstance(pipe, connection.Connection)
+                    assert isinstance(pipe, Pipe)
                     ended = self._heard(busy[pipe], name)
                     if ended is not None:
                         yield ended
