@@ -386,7 +386,7 @@ class LocalWorkers:
         self._workers = []
 
 
-def _received(pipe: connection.Connection) -> tuple[Any] | None:
+def _received(pipe: Pipe) -> tuple[Any] | None:
     """What a worker has sent, in a tuple; None if it is gone."""
     try:
         return (pipe.recv(),)
