@@ -22,6 +22,7 @@ def some(space: CellBatch) -> CellBatch:
     return space.take(np.concatenate([np.arange(100), rows]))
 
 
+@pytest.mark.slow
 def test_the_whole_space(device: Device, space: CellBatch) -> None:
     plan = plan_for(space, 3, shared=True)
     # The sharing that makes the plan worth its while.

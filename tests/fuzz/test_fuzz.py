@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.fuzz.run import Tally, fuzz, run_batch
 
 
+@pytest.mark.slow
 def test_damage_is_never_taken_for_data(tmp_path: Path) -> None:
     tallies = fuzz(300, seed=1, batch=300, base=tmp_path)
     failures = [text for tally in tallies.values() for text in tally.failures]

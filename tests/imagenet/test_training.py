@@ -323,6 +323,7 @@ def test_another_network_is_not_the_finished_one(
     assert "arch '0000000'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_half_the_batch_resumes_as_the_same_run(tmp_path: Path) -> None:
     """After a lack of memory; a step sees the same images, and where it computes is no matter."""
     run_training(tiny(max_steps=3, threads=1), tmp_path)

@@ -116,4 +116,6 @@ class Silent(Slow):
 
 
 if __name__ == "__main__":
+    # A shell makes commands in the background ignore it, and this process inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(run(lambda argv: main(argv, lambda table, view: SyntheticSource())))

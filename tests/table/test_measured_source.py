@@ -138,6 +138,7 @@ def test_views(table: Table, raw: dict[str, np.ndarray]) -> None:
     assert table.module_hash[best].tobytes().hex() == "02e5a0247bbdcf2860b7e96f74961594"
 
 
+@pytest.mark.slow
 def test_building_again_gives_the_same_datasets(
     table: Table, measured_path: Path, tmp_path: Path
 ) -> None:
