@@ -190,14 +190,26 @@ class TrainSettings:
         return kept
 
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that tell two identities apart."""
-        text = json.dumps(self.identity(), sort_keys=True)
+        """Sixteen hexadecimal digits that tell two identities apart.
+
+        Values that are the default do not count, so that a later version with more fields gives
+        the same training the same digits.
+        """
+        usual = default_identity()
+        kept = {name: value for name, value in self.identity().items() if value != usual[name]}
+        text = json.dumps(kept, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def differences(self, other: TrainSettings) -> list[str]:
         """Names of the fields whose difference would change the weights of a run."""
         mine, theirs = self.identity(), other.identity()
         return [name for name in mine if mine[name] != theirs.get(name)]
+
+
+def default_identity() -> dict[str, Any]:
+    """The defaults of all fields that an identity may have: what older files leave out."""
+    usual = {item.name: item.default for item in dataclasses.fields(TrainSettings)}
+    return {name: value for name, value in usual.items() if name not in FREE_ON_RESUME}
 
 
 # What a preset sets; flags given beside it win.

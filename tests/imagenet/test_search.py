@@ -16,6 +16,7 @@ import pytest
 
 from nprep.errors import NprepError, RunFolderError, SettingsError
 from nprep.imagenet.networks.latency import LatencyTableError, load_latency, save_latency
+from nprep.imagenet.settings import TrainSettings
 from nprep.imagenet.study.budget import IMAGENET_TRAIN, IMAGENET_VAL, Stage, format_budget
 from nprep.imagenet.study.engines import Outcome, Task
 from nprep.imagenet.study.ledger import Ledger
@@ -301,6 +302,29 @@ def test_a_lost_ledger_costs_no_training_and_takes_no_others(tmp_path: Path) -> 
     first, again, other = folders(1), folders(1), folders(2)
     assert first == again
     assert not set(first.values()) & set(other.values())
+
+
+def test_settings_of_a_later_version_change_nothing_of_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of before know fewer settings; what they leave out is the default."""
+
+    def fewer(settings: TrainSettings) -> dict[str, Any]:
+        return {k: v for k, v in identity(settings).items() if k not in ("drop_path", "erase")}
+
+    identity = TrainSettings.identity
+    settings = study_settings(methods=("random",))
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainSettings, "identity", fewer)
+        run_study(tmp_path, FakeEngine(), settings)
+        digest = settings.full.digest()
+    engine = FakeEngine()
+    run_study(tmp_path, engine, settings, resume=True)
+    assert engine.asked == []
+    assert settings.full.digest() == digest
+    other = study_settings(methods=("random",), full=tiny(depth=2, erase=0.5))
+    with pytest.raises(RunFolderError, match="erase"):
+        run_study(tmp_path, engine, other, resume=True)
 
 
 def test_evolution_asks_for_as_many_children_as_there_is_room(tmp_path: Path) -> None:

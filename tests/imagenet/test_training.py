@@ -490,7 +490,7 @@ def test_presets_make_sense(name: str) -> None:
     [
         ({"epochs": 0}, "epochs"),
         ({"lr": -1.0}, "lr"),
-        ({"optimiser": "adam"}, "optimiser"),
+        ({"optimiser": "guess"}, "optimiser"),
         ({"ema": 1.0}, "ema"),
         ({"data": "x", "synthetic_data": 3}, "--synthetic-data"),
         ({"synthetic_data": 0}, "--data"),

@@ -22,7 +22,7 @@ from nprep._console import duration
 from nprep._files import LockHeldError, locked, reason, write_file
 from nprep.errors import RunFolderError, SettingsError
 from nprep.imagenet.networks.architectures import arch_of
-from nprep.imagenet.settings import TrainSettings
+from nprep.imagenet.settings import TrainSettings, default_identity
 from nprep.imagenet.study.engines import Engine, Outcome, Task
 from nprep.imagenet.study.evaluator import Answer, StudyEvaluator
 from nprep.imagenet.study.ledger import Ledger, Query, Training
@@ -220,6 +220,10 @@ class Study:
                 f"study folder {self.folder} holds a study: resume it with --resume or choose "
                 "another."
             )
+        for stage in (PROXY, FULL):
+            # Begun by a version with fewer settings.
+            theirs[stage] = {**default_identity(), **theirs.get(stage, {})}
+            mine[stage] = {**default_identity(), **mine[stage]}
         changed = [name for name in mine if mine[name] != theirs.get(name)]
         if changed:
             name = changed[0]

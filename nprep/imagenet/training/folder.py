@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from nprep._files import LockHeldError, locked, reason, remove_leftovers
 from nprep.errors import RunFolderError
 from nprep.imagenet.files import read_yaml, write_json, write_table, write_yaml
-from nprep.imagenet.settings import TrainSettings
+from nprep.imagenet.settings import TrainSettings, default_identity
 
 _LOG = logging.getLogger("nprep.imagenet")
 
@@ -251,6 +251,7 @@ class RunFolder:
         if made_by is None:
             # Written before results carried what made them: the settings file says it.
             made_by = self.settings().identity()
+        made_by = {**default_identity(), **made_by}
         for name, value in settings.identity().items():
             if made_by.get(name) != value:
                 raise RunFolderError(
