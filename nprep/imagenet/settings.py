@@ -25,6 +25,7 @@ FREE_ON_RESUME = frozenset(
         "val_batch_size",
         "workers",
         "loader_timeout",
+        "checkpoint_hist",
         "checkpoint_minutes",
         "checkpoint_steps",
         "log_seconds",
@@ -111,6 +112,7 @@ class TrainSettings:
     overfit_batches: int = _doc(0, "train on the first so many batches only; 0: off")
     val_batch_size: int = _doc(0, "images of one validation pass; 0: as in training")
     val_every: int = _doc(1, "validate after every so many epochs, and after the last")
+    checkpoint_hist: int = _doc(0, "keep the checkpoints of so many last epochs; 0: last and best")
     checkpoint_minutes: float = _doc(10.0, "write a checkpoint at least this often, in an epoch")
     checkpoint_steps: int = _doc(0, "write a checkpoint every so many steps; 0: off")
     log_seconds: float = _doc(10.0, "seconds between lines of progress")
@@ -139,7 +141,7 @@ class TrainSettings:
             self._need(name, getattr(self, name) >= 0, "at least 0")
         for name in ("workers", "max_steps", "overfit_batches", "holdout", "synthetic_data",
                      "threads", "seed", "loader_timeout", "bn_recalibrate",
-                     "checkpoint_steps"):  # fmt: skip
+                     "checkpoint_steps", "checkpoint_hist"):  # fmt: skip
             self._need(name, getattr(self, name) >= 0, "at least 0")
         self._need("decay_epochs", self.decay_epochs > 0, "above 0")
         for name in ("erase", "mix_prob"):

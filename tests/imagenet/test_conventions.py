@@ -28,6 +28,7 @@ from nprep.imagenet.data.transforms import (  # noqa: E402
 )
 from nprep.imagenet.networks.architectures import build  # noqa: E402
 from nprep.imagenet.settings import TrainSettings  # noqa: E402
+from nprep.imagenet.training.checkpoints import load_checkpoint  # noqa: E402
 from nprep.imagenet.training.export import export  # noqa: E402
 from nprep.imagenet.training.optimisers import learning_rate, make_optimiser  # noqa: E402
 from nprep.imagenet.training.run import run_training  # noqa: E402
@@ -236,6 +237,13 @@ def test_recalibrated_norms_are_those_of_training_images(tmp_path: Path) -> None
     # The mean over three batches of 8 is the mean over all.
     torch.testing.assert_close(found, features.mean((0, 2, 3)))
     assert not torch.allclose(plain.stem[1].running_mean, found, atol=1e-2)
+
+
+def test_checkpoints_of_epochs_are_kept(tmp_path: Path) -> None:
+    run_training(tiny(epochs=4, checkpoint_hist=2), tmp_path)
+    kept = sorted(path.name for path in tmp_path.glob("epoch-*.pt"))
+    assert kept == ["epoch-0003.pt", "epoch-0004.pt"]
+    assert [load_checkpoint(tmp_path / name)["epoch"] for name in kept] == [3, 4]
 
 
 class Notes:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from nprep._files import LockHeldError, locked, reason, remove_leftovers
 from nprep.errors import RunFolderError
-from nprep.imagenet.files import read_yaml, write_json, write_table, write_yaml
+from nprep.imagenet.files import read_yaml, write_file, write_json, write_table, write_yaml
 from nprep.imagenet.settings import TrainSettings, default_identity
 
 _LOG = logging.getLogger("nprep.imagenet")
@@ -229,6 +229,19 @@ class RunFolder:
         """Lets signals do again what they did before :meth:`listen`."""
         while self._handlers:
             signal.signal(*self._handlers.popitem())
+
+    def keep_epoch(self, epoch: int, count: int) -> None:
+        """Keeps the last checkpoint as that of an epoch, and removes the oldest of these.
+
+        Args:
+            epoch: Its number, from 1.
+            count: How many epochs' checkpoints are kept.
+        """
+        if not count:
+            return
+        write_file(self.path / f"epoch-{epoch:04d}.pt", self.last.read_bytes())
+        for old in sorted(self.path.glob("epoch-*.pt"))[:-count]:
+            old.unlink(missing_ok=True)
 
     def stop(self, save: Callable[[], None] | None) -> NoReturn:
         """Ends the run, since a signal asked for it.

@@ -309,6 +309,7 @@ class Trainer:
             self.best = max(self.best, score.top1)
         self.save(best=improved)
         if self.processes.first:
+            self.folder.keep_epoch(self.epoch, self.settings.checkpoint_hist)
             self.folder.write_history(self.history)
             self._report(self.history[-1])
             self._progress.epoch(self.history[-1], self.settings.epochs)
