@@ -30,7 +30,7 @@ code { font-family: ui-monospace, "DejaVu Sans Mono", Consolas, monospace; font-
   overflow-wrap: anywhere; }
 pre { background: #f4f4f4; border: 1px solid #ddd; border-radius: 4px; padding: .6rem .75rem;
   overflow-x: auto; max-width: 100%; margin: .5rem 0; }
-pre code { overflow-wrap: normal; }
+pre code { white-space: pre-wrap; overflow-wrap: anywhere; }
 figure { margin: 1rem 0 1.5rem; }
 figure img { display: block; max-width: 100%; height: auto; }
 figcaption { color: #444; font-size: .88rem; max-width: 52rem; margin-top: .4rem; }
@@ -49,6 +49,7 @@ thead th { background: #f4f4f4; font-weight: 600; border-top: 0; white-space: no
   vertical-align: bottom; }
 th:first-child, .words { text-align: left; }
 tbody th { font-weight: 600; white-space: normal; min-width: 6.5rem; }
+td.wrap { white-space: normal; }
 td.words { white-space: normal; min-width: 9rem; max-width: 32rem; overflow-wrap: anywhere; }
 .missing, .warning { border-left: 4px solid #767676; background: #f7f7f7; padding: .6rem .9rem;
   margin: .75rem 0; max-width: 46rem; }
@@ -104,12 +105,14 @@ class Table:
         header: Names of the columns.
         rows: As many cells each; the first names the row.
         words: Numbers of the columns that hold sentences and may wrap.
+        wrap: Whether numbers may wrap too, between a value and what stands beside it.
     """
 
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     words: tuple[int, ...] = ()
+    wrap: bool = False
 
     def __post_init__(self) -> None:
         """Refuses rows of other lengths than the header's."""
@@ -119,7 +122,8 @@ class Table:
 
     def to_html(self) -> str:
         """The table in a box of its own, which scrolls if it is too wide."""
-        wordy = [' class="words"' if i in self.words else "" for i in range(len(self.header))]
+        plain = ' class="wrap"' if self.wrap else ""
+        wordy = [' class="words"' if i in self.words else plain for i in range(len(self.header))]
         head = "".join(
             f'<th scope="col"{kind}>{text(name)}</th>'
             for name, kind in zip(self.header, wordy, strict=True)

@@ -64,7 +64,11 @@ def with_spread(statistics: dict[str, Any] | None, digits: int = 2) -> str:
     """A mean over draws, its standard deviation between them, and the range."""
     if statistics is None or statistics.get("mean") is None:
         return DASH
-    middle = f"{number(statistics['mean'], digits)} ± {number(statistics['std'], digits)}"
-    ends = f"{number(statistics['least'], digits)} to {number(statistics['most'], digits)}"
-    missed = statistics.get("missed", 0)
-    return f"{middle} ({ends}{f'; not reached on {missed}' if missed else ''})"
+    known = [value for value in statistics["values"] if value is not None]
+    ends = f"{number(min(known), digits)} to {number(max(known), digits)}"
+    if statistics["missed"]:
+        # A mean of those that get there would flatter.
+        return f"on {len(known)} of {len(statistics['values'])} draws alone: {ends}"
+    return (
+        f"{number(statistics['mean'], digits)} ±\u00a0{number(statistics['std'], digits)} ({ends})"
+    )

@@ -194,10 +194,12 @@ def _plus_minus(statistics: dict[str, Any] | None, digits: int) -> str:
     """A mean over draws and the standard deviation between them."""
     if statistics is None or statistics["mean"] is None:
         return ""
-    missed = f" ({statistics['missed']} not)" if statistics["missed"] else ""
+    if statistics["missed"]:
+        reached = len(statistics["values"]) - statistics["missed"]
+        return f"on {reached} of {len(statistics['values'])}"
     spread = statistics["std"]
     end = "" if spread is None or math.isnan(spread) else f" ± {spread:,.{digits}f}"
-    return f"{statistics['mean']:,.{digits}f}{end}{missed}"
+    return f"{statistics['mean']:,.{digits}f}{end}"
 
 
 def _published(numbers: list[dict[str, Any]]) -> list[str]:

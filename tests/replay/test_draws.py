@@ -19,6 +19,7 @@ from nprep.replays.engine import Replay
 from nprep.replays.options import check_draws
 from nprep.report.tables.accuracy import accuracy_table
 from nprep.report.tables.efficiency import draws_table
+from nprep.report.words import with_spread
 from nprep.results.draws import folder_of, statistics
 from nprep.results.reading import read_run
 from nprep.results.text import to_text
@@ -159,6 +160,13 @@ def test_damaged_curves_between_draws_are_named(finished: Replay, tmp_path: Path
     path.write_text(path.read_text()[:-30])
     with pytest.raises(RunFolderError, match=r"curves-draws.csv is not what the run wrote"):
         read_run(folder)
+
+
+def test_a_mean_of_those_that_get_there_is_not_shown() -> None:
+    some = statistics([197.0, None, 251.0])
+    assert with_spread(some, 0) == "on 2 of 3 draws alone: 197 to 251"
+    assert with_spread(statistics([1.0, 3.0]), 1) == "2.0 ±\u00a01.4 (1.0 to 3.0)"
+    assert with_spread(statistics([None]), 1) == "–"
 
 
 def test_statistics_count_what_is_missed() -> None:

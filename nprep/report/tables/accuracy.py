@@ -31,6 +31,7 @@ def accuracy_table(run: Run, metric: str) -> Table:
         + (" ± is the standard deviation between draws of the model." if draws else ""),
         ("method", *(f"{samples:,}" for samples in columns), "end"),
         tuple(rows),
+        wrap=draws is not None,
     )
 
 
@@ -40,7 +41,7 @@ def _spreads(run: Run, method: str, metric: str) -> dict[int, str]:
     if draws is None or method not in draws["methods"]:
         return {}
     return {
-        row["samples"]: f" ± {number(row[f'{metric}_mean']['std'])}"
+        row["samples"]: f" ±\u00a0{number(row[f'{metric}_mean']['std'])}"
         for row in draws["methods"][method]["curve"]
     }
 

@@ -139,6 +139,7 @@ def draws_table(run: Run) -> Table | None:
             "test accuracy at the end (%)",
         ),
         tuple(rows),
+        wrap=True,
     )
 
 
