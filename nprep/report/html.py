@@ -97,7 +97,7 @@ def missing(reason: str, command: str = "") -> str:
 
 
 @dataclass(frozen=True)
-class Table:
+class HtmlTable:
     """A table of text.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from nprep._files import write_file
 from nprep.errors import RunFolderError
-from nprep.report.html import Picture, Section, Table, page, paragraph
+from nprep.report.html import HtmlTable, Picture, Section, page, paragraph
 
 LEDGER = "ledger.sqlite"
 _COLUMNS = {
@@ -100,7 +100,7 @@ def _methods(summary: Mapping[str, Any]) -> Section:
                 row.get("encoding", ""),
             )
         )
-    table = Table(
+    table = HtmlTable(
         "The best network of each method, in percent. Kendall's tau of its predictor: by nested "
         "cross-validation on the networks that it learned from, and on its last candidates.",
         ("method", "trainings", "failed", "validation top-1", "test top-1", "tau, nested",
@@ -121,7 +121,7 @@ def _trainings(rows: list[dict[str, str]], summary: Mapping[str, Any]) -> Sectio
             f"{both['networks']} networks were trained both ways: the proxy trainings rank them as "
             f"the full ones do with Kendall's tau {both['kendall_tau']:.3f}."
         )
-    table = Table(
+    table = HtmlTable(
         "Every training of the study; accuracies in percent.",
         tuple(_COLUMNS.values()),
         tuple(tuple(_cell(row, name) for name in _COLUMNS) for row in rows),

@@ -17,7 +17,7 @@ import pytest
 from nprep.spaces.nb101.facts import BUDGETS, REPEATS
 from nprep.spaces.nb101.space import NB101
 from nprep.table.schema import Content, Metric
-from nprep.table.sources._runs import Space, load_space
+from nprep.table.sources._runs import SpaceRows, load_space
 from nprep.table.writer import write_table
 
 # --- user code begins
@@ -103,12 +103,12 @@ def evolution(
 
 
 @pytest.fixture(scope="module")
-def space() -> Space:
+def space() -> SpaceRows:
     return load_space()
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory, space: Space) -> Iterator[Path]:
+def path(tmp_path_factory: pytest.TempPathFactory, space: SpaceRows) -> Iterator[Path]:
     """A made-up table of the whole space in which convolutions help."""
     rng = np.random.default_rng(0)
     rows = len(space)
@@ -207,7 +207,7 @@ def test_random_search_and_evolution_run_unchanged(path: Path) -> None:
     assert ends[1] > ends[0]
 
 
-def test_every_cell_of_the_space_can_be_found(path: Path, space: Space) -> None:
+def test_every_cell_of_the_space_can_be_found(path: Path, space: SpaceRows) -> None:
     nasbench = api.NASBench(path)
     hashes = nasbench.hash_iterator()
     assert len(hashes) == 423_624

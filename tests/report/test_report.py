@@ -19,7 +19,7 @@ from nprep._console import run as run_command
 from nprep.quality.splits import PARTS
 from nprep.report.cli import main
 from nprep.report.context import groups
-from nprep.report.html import Table, text
+from nprep.report.html import HtmlTable, text
 from nprep.report.sections.machines import clock_targets
 from nprep.report.sections.predictors import agreement_rows
 from nprep.report.tables.accuracy import accuracy_table, regret_table
@@ -229,14 +229,14 @@ def test_durations(seconds: float | None, words: str) -> None:
 
 
 def test_text_is_escaped() -> None:
-    table = Table("<script>", ("a&b",), (('"quoted" 5 %',),))
+    table = HtmlTable("<script>", ("a&b",), (('"quoted" 5 %',),))
     content = table.to_html()
     assert "<script>" not in content
     assert "a&amp;b" in content
     assert "5\u00a0%" in content
     assert text("<b>") == "&lt;b&gt;"
     with pytest.raises(ValueError, match="does not fit"):
-        Table("t", ("a",), (("1", "2"),))
+        HtmlTable("t", ("a",), (("1", "2"),))
 
 
 def test_perfect_predictors_agree_perfectly() -> None:

@@ -15,12 +15,12 @@ from nprep.spaces.nb101.cells import (
     trainable_parameters,
 )
 from nprep.spaces.nb101.facts import BUDGETS
-from nprep.table.sources._runs import Space, empty_values
+from nprep.table.sources._runs import SpaceRows, empty_values
 from tests import tfrecord_writer as writer
 
 
 @lru_cache(maxsize=4)
-def small_space(cells: int = 60, seed: int = 0) -> Space:
+def small_space(cells: int = 60, seed: int = 0) -> SpaceRows:
     """Real cells of all sizes, in the order of their real hashes."""
     _, drawn = prune_cells(random_specs(50 * cells, np.random.default_rng(seed)))
     _, first = np.unique(cell_keys(drawn), return_index=True)
@@ -31,10 +31,12 @@ def small_space(cells: int = 60, seed: int = 0) -> Space:
     hashes = module_hashes(batch)
     order = np.array(sorted(range(cells), key=lambda i: hashes[i].tobytes()))
     batch = batch.take(order)
-    return Space(batch, hashes[order], trainable_parameters(batch), build_index(batch))
+    return SpaceRows(batch, hashes[order], trainable_parameters(batch), build_index(batch))
 
 
-def made_up_values(space: Space, budgets: tuple[int, ...] = (108,), seed: int = 0) -> np.ndarray:
+def made_up_values(
+    space: SpaceRows, budgets: tuple[int, ...] = (108,), seed: int = 0
+) -> np.ndarray:
     """(N, 4, 3, 2, 4) float32 runs, some of them failed or equal to another."""
     rng = np.random.default_rng(seed)
     values = empty_values(len(space))
@@ -51,7 +53,7 @@ def made_up_values(space: Space, budgets: tuple[int, ...] = (108,), seed: int = 
     return values
 
 
-def record(space: Space, row: int, epochs: int, half: object, final: object) -> bytes:
+def record(space: SpaceRows, row: int, epochs: int, half: object, final: object) -> bytes:
     """The payload of one run."""
     cells = space.cells
     adjacency, operations = writer.cell_texts(
@@ -67,7 +69,7 @@ def record(space: Space, row: int, epochs: int, half: object, final: object) -> 
     return writer.payload(name, epochs, adjacency, operations, metrics)
 
 
-def records(space: Space, values: np.ndarray) -> list[bytes]:
+def records(space: SpaceRows, values: np.ndarray) -> list[bytes]:
     """The payloads of all runs, in the official order; runs that are NaN are left out."""
     payloads = []
     for row in range(len(space)):

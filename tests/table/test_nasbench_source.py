@@ -22,7 +22,7 @@ from nprep.table.sources._nasbench_record import (
     decode_metrics,
     decode_record,
 )
-from nprep.table.sources._runs import Space
+from nprep.table.sources._runs import SpaceRows
 from nprep.table.sources.nasbench import read_nasbench
 from nprep.table.table import Table
 from tests import tfrecord_writer as writer
@@ -34,7 +34,7 @@ def write(path: Path, payloads: list[bytes]) -> Path:
     return path
 
 
-def kernel_decode(payload: bytes, space: Space) -> tuple[int, int, int, np.ndarray]:
+def kernel_decode(payload: bytes, space: SpaceRows) -> tuple[int, int, int, np.ndarray]:
     """Status, row, budget and values of one record, from the compiled decoder alone."""
     data = np.frombuffer(bytearray(writer.frame(payload)), np.uint8)
     status, rows = np.full(1, 77, np.uint8), np.full(1, -5, np.int32)
@@ -167,7 +167,7 @@ def test_an_isomorphic_matrix_with_its_own_parameters_is_accepted(tmp_path: Path
     assert runs.attributes["isomorphic_records"] == 3
 
 
-def swap_two_vertices(space: Space, row: int) -> tuple[str, str, int] | None:
+def swap_two_vertices(space: SpaceRows, row: int) -> tuple[str, str, int] | None:
     """The cell with two neighbouring vertices swapped, if they have no edge between them."""
     from nprep.spaces.nb101.cells import Spec, specs_from_cells
 
@@ -201,7 +201,7 @@ def test_the_compiled_decoder_reads_what_the_writer_writes() -> None:
             assert np.array_equal(decoded, values[row, place, 1].reshape(-1))
 
 
-def official_parts(space: Space, row: int = 3) -> tuple[list[object], bytes]:
+def official_parts(space: SpaceRows, row: int = 3) -> tuple[list[object], bytes]:
     values = made_up_values(space)
     content = json.loads(record(space, row, 108, *values[row, 3, 0]))
     return content, base64.b64decode(content[4])
@@ -492,7 +492,7 @@ WRONG: dict[str, tuple[Callable[[list[object], bytes], bytes], str]] = {
 }
 
 
-def seven_vertex_row(space: Space) -> int:
+def seven_vertex_row(space: SpaceRows) -> int:
     with_conv = (space.cells.operations == 0).any(axis=1) & (space.cells.num_vertices == 7)
     return int(np.argmax(with_conv))
 

@@ -12,7 +12,7 @@ from nprep.errors import NprepError
 from nprep.predictor.agreement import agreement
 from nprep.quality.splits import PARTS
 from nprep.report.context import Context
-from nprep.report.html import Picture, Section, Table, details, missing
+from nprep.report.html import HtmlTable, Picture, Section, details, missing
 from nprep.report.pictures.base import about_runs
 from nprep.report.pictures.predictions import scatter_picture
 from nprep.report.pictures.quality import quality_picture
@@ -115,9 +115,9 @@ def agreement_rows(
     return rows
 
 
-def agreement_table(rows: list[tuple[str, ...]], name: str) -> Table:
+def agreement_table(rows: list[tuple[str, ...]], name: str) -> HtmlTable:
     """The table of :func:`agreement_rows`."""
-    return Table(
+    return HtmlTable(
         f"Predictors of the first trials of {name} against the mean validation accuracy of every "
         "cell that they have not learned from; squared errors in squared percentage points.",
         (

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from nprep.report.html import Table
+from nprep.report.html import HtmlTable
 from nprep.report.words import DASH, between, number
 from nprep.results.curves import KEY_SAMPLES
 from nprep.results.reading import Run
 from nprep.runs.protocols import CONFIDENCE, PROTOCOLS, published_of
 
 
-def accuracy_table(run: Run, metric: str) -> Table:
+def accuracy_table(run: Run, metric: str) -> HtmlTable:
     """The mean accuracy of each method after some numbers of samples."""
     methods: dict[str, Any] = run.summary["methods"]
     reached = {row["samples"] for method in methods.values() for row in method["curve"]}
@@ -26,7 +26,7 @@ def accuracy_table(run: Run, metric: str) -> Table:
         ]
         final = method["final"][f"{metric}_mean"]
         rows.append((name, *cells, f"{number(final)} at {method['horizon']:,}"))
-    return Table(
+    return HtmlTable(
         f"Mean {metric} accuracy (%) over {run.run.get('trials')} trials, by trained networks."
         + (" ± is the standard deviation between draws of the model." if draws else ""),
         ("method", *(f"{samples:,}" for samples in columns), "end"),
@@ -46,7 +46,7 @@ def _spreads(run: Run, method: str, metric: str) -> dict[int, str]:
     }
 
 
-def interval_table(run: Run) -> Table:
+def interval_table(run: Run) -> HtmlTable:
     """What each method ends with, how sure that is, and how many trials would make it surer."""
     rows = []
     widths: list[str] = []
@@ -68,7 +68,7 @@ def interval_table(run: Run) -> Table:
                 *(f"{needed[width]:,}" if width in needed else DASH for width in widths),
             )
         )
-    return Table(
+    return HtmlTable(
         f"Test accuracy (%) that {run.run.get('trials')} trials end with; 95 % intervals by "
         "bootstrap over trials; the number of trials that an interval of the mean of some width "
         "takes.",
@@ -85,7 +85,7 @@ def interval_table(run: Run) -> Table:
     )
 
 
-def regret_table(run: Run) -> Table | None:
+def regret_table(run: Run) -> HtmlTable | None:
     """Mean regret along the curves; None where it is not known."""
     rows = []
     parts = []
@@ -105,7 +105,7 @@ def regret_table(run: Run) -> Table | None:
     if not rows:
         return None
     best = run.best
-    return Table(
+    return HtmlTable(
         "Area under the regret curve over its length, percentage points, with 95 % intervals: the "
         "mean distance to the best cell of the view on the way "
         f"(test {number(best.get('test'), 3)} %, mean validation "
@@ -115,7 +115,7 @@ def regret_table(run: Run) -> Table | None:
     )
 
 
-def wins_table(run: Run) -> Table | None:
+def wins_table(run: Run) -> HtmlTable | None:
     """How often a trial of one method ends better than one of another."""
     entries = run.summary.get("wins") or []
     latest: dict[tuple[str, str], dict[str, Any]] = {}
@@ -123,7 +123,7 @@ def wins_table(run: Run) -> Table | None:
         latest[entry["method"], entry["beats"]] = entry
     if not latest:
         return None
-    return Table(
+    return HtmlTable(
         "Probability that a trial of the first method has a better test accuracy than one of the "
         "second after as many samples, ties half; 95 % intervals by bootstrap over trials.",
         ("first", "second", "samples", "probability", "95 % interval"),
@@ -141,7 +141,7 @@ def wins_table(run: Run) -> Table | None:
     )
 
 
-def published_table(run: Run) -> Table | None:
+def published_table(run: Run) -> HtmlTable | None:
     """Published numbers of the run's protocol beside its own; None where there is none.
 
     A run whose rules differ from the protocol's by one option is not compared.
@@ -172,7 +172,7 @@ def published_table(run: Run) -> Table | None:
         )
     if not rows:
         return None
-    return Table(
+    return HtmlTable(
         f"Numbers published under the rules of {named.rules.name} ({named.source}).",
         (
             "method",

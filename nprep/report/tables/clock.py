@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from nprep.report.html import Table
+from nprep.report.html import HtmlTable
 from nprep.report.words import duration, share
 from nprep.results.reading import Run
 
 
-def clock_table(run: Run, target: float) -> Table:
+def clock_table(run: Run, target: float) -> HtmlTable:
     """Time by the clock until mean test accuracy reaches a target, by number of machines."""
     clock = run.summary["clock"]
     rows = []
@@ -22,7 +22,7 @@ def clock_table(run: Run, target: float) -> Table:
                 text_ += f" ({duration(ends[0])} to {high})"
             cells.append(text_)
         rows.append((method, *cells))
-    return Table(
+    return HtmlTable(
         f"Simulated time by the clock until the mean test accuracy reaches {target:.2f} %, with "
         f"95 % intervals, by number of machines.",
         ("method", *(f"{workers:,}" for workers in clock["workers"])),
@@ -30,7 +30,7 @@ def clock_table(run: Run, target: float) -> Table:
     )
 
 
-def busy_table(run: Run) -> Table:
+def busy_table(run: Run) -> HtmlTable:
     """How well methods use machines, and when they end."""
     clock = run.summary["clock"]
     rows = tuple(
@@ -43,7 +43,7 @@ def busy_table(run: Run) -> Table:
         )
         for method, entries in clock["methods"].items()
     )
-    return Table(
+    return HtmlTable(
         "When a trial ends by the clock, and the share of the machines' time until then that they "
         "train, by number of machines.",
         ("method", *(f"{workers:,}" for workers in clock["workers"])),

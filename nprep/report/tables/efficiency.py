@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nprep.report.html import Table
+from nprep.report.html import HtmlTable
 from nprep.report.words import DASH, between, count, number, range_of, ratio, with_spread
 from nprep.results.reading import Run
 
@@ -22,7 +22,7 @@ def needed_by(run: Run) -> dict[str, Any] | None:
     return found
 
 
-def answer_table(run: Run) -> Table | None:
+def answer_table(run: Run) -> HtmlTable | None:
     """What each method needs for the accuracy of the reference; None without a reference."""
     needed, axis = needed_by(run), axis_of(run)
     if needed is None:
@@ -48,7 +48,7 @@ def answer_table(run: Run) -> Table | None:
             )
         )
     target = number(needed["test"]["target_percent"])
-    return Table(
+    return HtmlTable(
         f"{axis.capitalize()} until the mean test accuracy first reaches {target} %, where "
         f"{reference} is after {cost}. The paper divides {cost} by them; by first reach, what "
         f"{reference} itself needs is divided by them. In brackets: 95 % intervals, bootstrap over "
@@ -110,7 +110,7 @@ def answer_sentences(run: Run) -> list[str]:
     return sentences
 
 
-def draws_table(run: Run) -> Table | None:
+def draws_table(run: Run) -> HtmlTable | None:
     """The answer on several draws of the model; None where there is one draw."""
     draws: dict[str, Any] | None = run.summary.get("draws")
     if draws is None or not draws.get("needed"):
@@ -127,7 +127,7 @@ def draws_table(run: Run) -> Table | None:
             )
         )
     trials = ", ".join(f"{n:,}" for n in draws["trials"])
-    return Table(
+    return HtmlTable(
         f"The same on {draws['count']} draws of what the model completes (trials on each: "
         f"{trials}): mean over draws ± standard deviation between them, then the least and the "
         "most.",
@@ -143,7 +143,7 @@ def draws_table(run: Run) -> Table | None:
     )
 
 
-def headline_table(run: Run) -> Table | None:
+def headline_table(run: Run) -> HtmlTable | None:
     """What predictors need for what sequential methods end up with; None without a pair."""
     rows = []
     for axis, comparisons in _comparisons(run).items():
@@ -170,7 +170,7 @@ def headline_table(run: Run) -> Table | None:
                 )
     if not rows:
         return None
-    return Table(
+    return HtmlTable(
         "Samples, or seconds of training, after which the predictor has the mean accuracy that the "
         "baseline ends up with. The paper's count divides the baseline's budget; by first reach, "
         "what the baseline itself needs is divided. In brackets: 95 % intervals, bootstrap over "
@@ -197,7 +197,7 @@ def _comparisons(run: Run) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def target_table(comparison: dict[str, Any], metric: str) -> Table:
+def target_table(comparison: dict[str, Any], metric: str) -> HtmlTable:
     """The speed-up of one pair of methods at each target accuracy."""
     rows = tuple(
         (
@@ -209,7 +209,7 @@ def target_table(comparison: dict[str, Any], metric: str) -> Table:
         )
         for entry in comparison[metric]
     )
-    return Table(
+    return HtmlTable(
         f"{comparison['predictor']} against {comparison['baseline']}: samples until the mean "
         f"{metric} accuracy first reaches each target.",
         (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from nprep.report.html import Table
+from nprep.report.html import HtmlTable
 from nprep.report.words import number, part_words
 
 
-def quality_table(content: dict[str, Any], where: str, part: str) -> Table:
+def quality_table(content: dict[str, Any], where: str, part: str) -> HtmlTable:
     """Agreement of predictions with the truth, by the number of training cells.
 
     Args:
@@ -39,7 +39,7 @@ def quality_table(content: dict[str, Any], where: str, part: str) -> Table:
     cells_are = {"test": "test cells", "view": "all cells of the view that were not learned from"}
     only = "" if part == "all" else f", those truly {part_words(part)} alone"
     splits = content["mean_over_splits"][0]["splits"] if content["mean_over_splits"] else 0
-    return Table(
+    return HtmlTable(
         f"Predictions against one training run of each cell: {cells_are[where]}{only}; means over "
         f"{splits} random splits and their standard errors; squared errors in squared percentage "
         "points.",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nprep.report.html import Table
+from nprep.report.html import HtmlTable
 from nprep.report.words import DASH
 from nprep.results.reading import Run
 from nprep.runs.protocols import in_words, label
 
 
-def settings_table(runs: Sequence[Run]) -> Table:
+def settings_table(runs: Sequence[Run]) -> HtmlTable:
     """What was run, a column for each run."""
     rows: list[tuple[str, ...]] = []
 
@@ -37,7 +37,7 @@ def settings_table(runs: Sequence[Run]) -> Table:
             ],
         )
     add("nprep", [run.run.get("nprep") for run in known])
-    return Table(
+    return HtmlTable(
         "What was run.",
         ("setting", *(run.name for run in known)),
         tuple(rows),
@@ -45,7 +45,7 @@ def settings_table(runs: Sequence[Run]) -> Table:
     )
 
 
-def provenance_table(run: Run) -> Table:
+def provenance_table(run: Run) -> HtmlTable:
     """Where the values of the view are from."""
     counts: dict[str, dict[str, int]] = run.view.get("provenance", {})
     kinds = list(dict.fromkeys(kind for each in counts.values() for kind in each))
@@ -57,7 +57,7 @@ def provenance_table(run: Run) -> Table:
             for kind in kinds
         )
         rows.append((metric.replace("_", " "), *cells))
-    return Table(
+    return HtmlTable(
         f"Values of view {run.view.get('name')} by where they are from.",
         ("value", *kinds),
         tuple(rows),

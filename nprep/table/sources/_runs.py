@@ -25,7 +25,7 @@ VALUES = ("training_seconds", "train_accuracy", "validation_accuracy", "test_acc
 
 
 @dataclass(frozen=True)
-class Space:
+class SpaceRows:
     """The cells that runs are joined to, in the order of the table's rows.
 
     Attributes:
@@ -45,14 +45,14 @@ class Space:
         return len(self.cells)
 
 
-def load_space(threads: int | None = None) -> Space:
+def load_space(threads: int | None = None) -> SpaceRows:
     """Enumerates the space, with hashes and parameter counts computed from the cells.
 
     Args:
         threads: Threads for the hashes; by default one for each processor.
     """
     cells, hashes = enumerate_space(threads)
-    return Space(cells, hashes, trainable_parameters(cells), build_index(cells))
+    return SpaceRows(cells, hashes, trainable_parameters(cells), build_index(cells))
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def empty_values(rows: int) -> NDArray[np.float32]:
     return np.full(shape, np.nan, np.float32)
 
 
-def to_content(source: str, runs: Runs, space: Space) -> Content:
+def to_content(source: str, runs: Runs, space: SpaceRows) -> Content:
     """What a table file is written from.
 
     Args:

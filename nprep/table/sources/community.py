@@ -42,7 +42,7 @@ from nprep.table.sources._nasbench_record import (
     parse_adjacency,
     parse_operations,
 )
-from nprep.table.sources._runs import STAGES, VALUES, Runs, Space, empty_values
+from nprep.table.sources._runs import STAGES, VALUES, Runs, SpaceRows, empty_values
 from nprep.table.sources._unpickle import Inert, load_inert, to_array
 
 HDF5_NAMES = ("hash", "num_vertices", "trainable_parameters", "adjacency", "operations", "metrics")
@@ -74,7 +74,7 @@ def join_cells(
     hashes: NDArray[np.uint8],
     cells: CellBatch,
     parameters: NDArray[np.integer],
-    space: Space,
+    space: SpaceRows,
 ) -> NDArray[np.int32]:
     """The rows of M cells, each checked against the space.
 
@@ -153,7 +153,7 @@ def _warnings(values: NDArray[np.float32], rows: NDArray[np.int32], extra: int) 
     return tuple(sentences)
 
 
-def read_neural_predictor_hdf5(path: Path, space: Space) -> Runs:
+def read_neural_predictor_hdf5(path: Path, space: SpaceRows) -> Runs:
     """Reads the HDF5 file of ultmaster/neuralpredictor.pytorch.
 
     Args:
@@ -269,7 +269,7 @@ class _Collector:
         else:
             self.extra += 1
 
-    def join(self, path: Path, kind: str, space: Space) -> Runs:
+    def join(self, path: Path, kind: str, space: SpaceRows) -> Runs:
         """Checks the cells and puts the runs in their places."""
         try:
             hashes = np.array([list(bytes.fromhex(name)) for name in self.names], np.uint8)
@@ -320,7 +320,7 @@ def _collect_entries(content: Mapping[Any, Any], collector: _Collector) -> None:
             collector.add_run(entry["epoch"], [v for stage in stages for v in stage[1:]])
 
 
-def read_nasbench_pickle(path: Path, space: Space) -> Runs:
+def read_nasbench_pickle(path: Path, space: SpaceRows) -> Runs:
     """Reads a pickle of NASLib or of NASBenchAPI.
 
     All of it is held in memory as Python objects: several times the size of the file.

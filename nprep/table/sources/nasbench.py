@@ -36,7 +36,7 @@ from nprep.spaces.nb101.facts import BUDGETS, CITATION
 from nprep.table._progress import ByteProgress
 from nprep.table.schema import Content
 from nprep.table.sources._nasbench_record import Record, RecordError, decode_record
-from nprep.table.sources._runs import Runs, Space, empty_values, load_space, to_content
+from nprep.table.sources._runs import Runs, SpaceRows, empty_values, load_space, to_content
 from nprep.table.sources.tfrecord import CHUNK_BYTES, Chunk, read_chunks, record_error
 
 OFFICIAL_SHA256 = {
@@ -67,7 +67,7 @@ def _pack(record: Record) -> tuple[NDArray[np.uint32], NDArray[np.uint8], NDArra
     )
 
 
-def _find_row(record: Record, space: Space) -> int:
+def _find_row(record: Record, space: SpaceRows) -> int:
     """The row of a record's cell, once its hash and parameter count are found to be right.
 
     Raises:
@@ -98,7 +98,7 @@ def _find_row(record: Record, space: Space) -> int:
     return row
 
 
-def _decode_chunk(path: Path, chunk: Chunk, space: Space) -> _Decoded:
+def _decode_chunk(path: Path, chunk: Chunk, space: SpaceRows) -> _Decoded:
     """Verifies and decodes the records of a chunk.
 
     Raises:
@@ -210,7 +210,7 @@ def _report(counts: NDArray[np.uint16], isomorphic: int, rounded: int) -> list[s
 
 def read_nasbench(
     path: Path,
-    space: Space,
+    space: SpaceRows,
     *,
     jobs: int = 2,
     any_order: bool = False,
