@@ -62,7 +62,7 @@ def failure(arguments: list[str], capsys: pytest.CaptureFixture[str], find=sourc
         ("--duplicates no", "duplicates is 'no'"),
         ("--sampling some", "sampling is 'some'"),
         ("--repeats query --duplicates free", "free extra training runs"),
-        ("--protocol nas", "'nas' is unknown: use wen2020, ying2019, bananas or nasbench-notebook"),
+        ("--protocol nas", "'nas' is unknown: use wen2020, ying2019, bananas"),
         ("--invalid kept", "invalid is 'kept'"),
         ("--report best", "report is 'best'"),
         ("--shows error", "shows is 'error'"),
