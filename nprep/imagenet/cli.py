@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,9 @@ def _train(args: argparse.Namespace) -> int:
         print(json.dumps(evaluate(settings, output), indent=1))
         return 0
     result = run_training(settings, output, resume=args.resume, listen=True)
-    print(json.dumps(result, indent=1))
+    # Once, not by each process of torchrun; the settings are in args.yaml too.
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps({k: v for k, v in result.items() if k != "settings"}, indent=1))
     return 0
 
 

@@ -21,7 +21,8 @@ from nprep.imagenet.settings import PRESETS, TrainSettings, preset
 from nprep.imagenet.study.engines import make_engine
 from nprep.imagenet.study.limits import make_limits
 from nprep.imagenet.study.report import format_summary, write_report
-from nprep.imagenet.study.study import Study, StudySettings, best_of
+from nprep.imagenet.study.settings import StudySettings, best_of
+from nprep.imagenet.study.study import Study
 from nprep.search.registry import method_names
 from nprep.spaces.base import Space
 from nprep.spaces.proxyless.chains import ProxylessSpace

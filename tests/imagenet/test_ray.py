@@ -13,7 +13,8 @@ pytest.importorskip("ray", reason="ray is not installed")
 from nprep.imagenet.study.engines import make_engine
 from nprep.imagenet.study.ledger import Ledger
 from nprep.imagenet.study.limits import Limits
-from nprep.imagenet.study.study import Study, StudySettings
+from nprep.imagenet.study.settings import StudySettings
+from nprep.imagenet.study.study import Study
 from nprep.spaces.proxyless.chains import ProxylessSpace
 from nprep.spaces.proxyless.space import MobileSpace
 from tests.imagenet.helpers import tiny

@@ -23,7 +23,8 @@ from nprep.imagenet.study.ledger import Ledger
 from nprep.imagenet.study.limits import Limit, Limits, make_limits
 from nprep.imagenet.study.pool import DrawnPool, ListedPool, make_pool
 from nprep.imagenet.study.report import Cloud, clouds, cost_of, summarise, write_report
-from nprep.imagenet.study.study import Study, StudySettings, best_of
+from nprep.imagenet.study.settings import StudySettings, best_of
+from nprep.imagenet.study.study import Study
 from nprep.predictor.agreement import kendall_tau
 from nprep.predictor.chains import predict_chains
 from nprep.predictor.defaults import SpaceDefaults, chain_settings

@@ -229,10 +229,6 @@ class Ledger:
         )
         return [_training(row) for row in rows]
 
-    def unfinished(self) -> list[Training]:
-        """Trainings that are neither done nor failed."""
-        return [t for t in self.trainings() if t.status in ("pending", "running")]
-
     def start(self, number: int) -> None:
         """A worker was given the training."""
         statement = "UPDATE trainings SET status = 'running', starts = starts + 1 WHERE id = ?"

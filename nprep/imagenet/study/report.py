@@ -14,7 +14,8 @@ from nprep.imagenet.files import write_file, write_json, write_table
 from nprep.imagenet.networks.architectures import parse_arch
 from nprep.imagenet.study.ledger import Ledger
 from nprep.imagenet.study.limits import Limits
-from nprep.imagenet.study.study import FULL, PROXY, Study, best_of, file_name
+from nprep.imagenet.study.settings import FULL, PROXY, best_of
+from nprep.imagenet.study.study import Study, file_name
 from nprep.predictor.agreement import kendall_tau
 from nprep.spaces.base import Space
 from nprep.spaces.proxyless import costs

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,113 +20,25 @@ import numpy as np
 
 from nprep._console import duration
 from nprep._files import LockHeldError, locked, reason, write_file
-from nprep.errors import RunFolderError, SettingsError
+from nprep.errors import RunFolderError
 from nprep.imagenet.networks.architectures import arch_of
 from nprep.imagenet.settings import TrainSettings, default_identity
 from nprep.imagenet.study.engines import Engine, Outcome, Task
 from nprep.imagenet.study.evaluator import Answer, StudyEvaluator
-from nprep.imagenet.study.ledger import Ledger, Query, Training
+from nprep.imagenet.study.ledger import Ledger, Training
 from nprep.imagenet.study.limits import Limits
 from nprep.imagenet.study.pool import StudyPool, make_pool
+from nprep.imagenet.study.settings import FULL, PROXY, StudySettings, best_of
 from nprep.search.evaluator import Evaluator
 from nprep.search.method import Method
-from nprep.search.registry import make_method
 from nprep.search.rules import ReplayProtocol, trial_seed
 from nprep.search.trace import Predictions
 
-FULL, PROXY = "full", "proxy"
 # Of the study's folder; another number is another kind of ledger.
 FORMAT = 2
 # Nothing is trained twice, so asking again is free.
 PROTOCOL = ReplayProtocol("study", duplicates="free")
 _log = logging.getLogger("nprep.imagenet")
-
-
-@dataclass(frozen=True)
-class StudySettings:
-    """What decides a study.
-
-    Attributes:
-        methods: Names of the methods (see :func:`nprep.search.registry.make_method`), run one after
-            another; they share trainings.
-        train_samples: N.
-        top_k: K.
-        candidates: Random networks that a predictor ranks, in spaces too large to list.
-        seed: Of everything that the study draws.
-        proxy: Settings of the N trainings.
-        full: Settings of the K trainings; equal to ``proxy`` where both train alike.
-        parallel: Trainings that methods may ask for at a time.
-        threads: Threads of predictors.
-    """
-
-    methods: tuple[str, ...]
-    train_samples: int
-    top_k: int
-    candidates: int
-    seed: int
-    proxy: TrainSettings
-    full: TrainSettings
-    parallel: int = 1
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuses numbers that make no study, before anything is trained.
-
-        Raises:
-            SettingsError: If one makes no sense.
-        """
-        if not self.methods or len(set(self.methods)) < len(self.methods):
-            raise SettingsError(
-                f"methods {', '.join(self.methods) or 'none'}: name at least one, each once."
-            )
-        for name in ("train_samples", "top_k", "candidates", "parallel", "threads"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}: it must be at least 1.")
-        if self.seed < 0:
-            raise SettingsError(f"seed is {self.seed}: it must be at least 0.")
-        if self.candidates < self.top_k:
-            raise SettingsError(
-                f"candidates is {self.candidates}, fewer than top_k {self.top_k}: use more."
-            )
-
-    @property
-    def separate(self) -> bool:
-        """Whether the K are trained differently (longer) than the N."""
-        return self.proxy.identity() != self.full.identity()
-
-    def made_methods(self, space_name: str) -> dict[str, Method]:
-        """The methods, by name, checked against the study.
-
-        Raises:
-            SettingsError: If one is unknown or cannot search by real trainings.
-        """
-        made = {}
-        for name in self.methods:
-            method = make_method(name, self.train_samples)
-            if method.kind == "bound":
-                raise SettingsError(f"method {name} is a bound and no search: leave it out.")
-            if method.budgets and set(method.budgets) - {self.full.epochs}:
-                raise SettingsError(
-                    f"method {name} asks for trainings of {', '.join(map(str, method.budgets))} "
-                    "epochs, which tables alone answer: use a method that trains in full."
-                )
-            if method.spaces and space_name not in method.spaces:
-                raise SettingsError(
-                    f"method {name} searches {', '.join(method.spaces)} alone, not {space_name}."
-                )
-            if method.train_samples == 1:
-                raise SettingsError(
-                    "train_samples is 1: a predictor needs at least 2 trained networks."
-                )
-            made[name] = method
-        return made
-
-    def identity(self) -> dict[str, Any]:
-        """What a resumed study must have in common with the one before."""
-        values = asdict(self)
-        for name in ("methods", "threads", "parallel"):
-            values.pop(name)
-        return {**values, PROXY: self.proxy.identity(), FULL: self.full.identity()}
 
 
 class Study:
@@ -390,16 +302,6 @@ class MethodTrainings:
         stage = FULL if final or not self.separate else PROXY
         texts = arch_of(self._study.limits.space, batch)
         return self._study.train(self._method, texts, phase, stage)
-
-
-def best_of(settings: StudySettings, queries: Sequence[Query]) -> Query | None:
-    """A method's answer: the best validation accuracy among fully trained networks."""
-    good = [
-        q
-        for q in queries
-        if q.training.accuracy is not None and (q.training.stage == FULL or not settings.separate)
-    ]
-    return max(good, key=lambda query: query.training.accuracy or 0.0, default=None)
 
 
 def file_name(method: str) -> str:
