@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nprep.kernels.graphs.expand import plain_lists, sources_of, sums_of_rows
-
-if TYPE_CHECKING:
-    from nprep.predictor.plan import Schedule
+from nprep.predictor.schedule import Schedule
 
 
 @dataclass(frozen=True)

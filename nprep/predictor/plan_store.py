@@ -29,9 +29,9 @@ from nprep.predictor.plan import (
     PART_GRAPHS,
     PRODUCT_SLOTS,
     ROW_SLOTS,
-    Schedule,
     SharingPlan,
 )
+from nprep.predictor.schedule import Schedule
 from nprep.spaces.graphs import HasDigest
 
 # Part of the digest: raise it when plans come to hold something else.
