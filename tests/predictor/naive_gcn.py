@@ -1,4 +1,4 @@
-"""Slow, obvious oracles of the GCN predictor: dense numpy in float64, one cell at a time."""
+"""Reference implementation of the GCN predictor: dense numpy in float64, one cell at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One suite for all backends: asking against a dense oracle, training against the CPU's.
+"""One suite for all backends: inference against a dense reference, training against the CPU's.
 
 The CUDA backend runs on a GPU where there is one, and always through the host shim, which compiles
 the same sources for the CPU.

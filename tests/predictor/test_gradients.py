@@ -70,7 +70,7 @@ def test_gradients_equal_finite_differences(settings: GcnSettings, classifier: b
     )
 
     def loss_at(parameters: NDArray[np.float64]) -> float:
-        # The oracle reads float64 as it is.
+        # The reference implementation reads float64 as it is.
         moved: GcnWeights = replace(weights, parameters=parameters)  # type: ignore[arg-type]
         return loss_of(predict_cells(moved, cells), targets, scale.kind)
 

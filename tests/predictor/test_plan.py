@@ -1,4 +1,4 @@
-"""Inference with shared rows against the dense oracle."""
+"""Inference with shared rows against the dense reference implementation."""
 
 from __future__ import annotations
 

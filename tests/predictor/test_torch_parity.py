@@ -14,7 +14,7 @@ from nprep.predictor.settings import GcnSettings
 from nprep.spaces.nb101.batch import cell_graphs
 from tests.predictor.some_cells import random_cells
 
-pytest.importorskip("torch", reason="torch is not installed: no oracle for training")
+pytest.importorskip("torch", reason="torch is not installed, which training is compared with")
 
 from tests.predictor.torch_gcn import TorchGcn, train_in_torch
 

@@ -1,4 +1,4 @@
-"""The GCN predictor and its training in PyTorch: an oracle for the compiled trainer."""
+"""The GCN predictor and its training in PyTorch: the reference for the compiled trainer."""
 
 from __future__ import annotations
 
