@@ -193,7 +193,7 @@ class CupyDevice:
         if items == 0:
             return
         if source not in self._modules:
-            code = (SOURCES / f"{source}.cu").read_text()
+            code = (SOURCES / f"{source}.cu").read_text(encoding="utf-8")
             self._modules[source] = self.cupy.RawModule(code=code, options=COMPILE_OPTIONS)
         blocks = min(math.ceil(items / threads), self.blocks)
         self._modules[source].get_function(kernel)((blocks,), (threads,), arguments)

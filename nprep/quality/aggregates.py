@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep._console import duration, log
 from nprep.spaces.nb101.cells import trainable_parameters
 from nprep.table.view import View
 
@@ -133,7 +133,7 @@ def aggregates_over_draws(
         found.append(aggregates(view, trials, seed))
         spent = time.perf_counter() - start
         left = spent / len(found) * (draws - len(found))
-        print(f"draw {len(found)} of {draws}, about {left:.0f} s left", file=sys.stderr, flush=True)
+        log.info(f"draw {len(found)} of {draws}, about {duration(left)} left")
     out: dict[str, Any] = {}
     for name, first in found[0].items():
         out[name] = {}

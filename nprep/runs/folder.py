@@ -535,7 +535,7 @@ def read_output(folder: Path, name: str) -> bytes:
     again = "run the replay again with --resume, which keeps its trials"
     try:
         content = (folder / name).read_bytes()
-        lines = (folder / SUMS).read_text().splitlines()
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise RunFolderError(
             f"{folder} has no {name} or no {SUMS} that can be read: {again}."

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from nprep._console import add_output, log
+from nprep._files import refuse_special
 from nprep.errors import NprepError
 from nprep.table._progress import ByteProgress
 from nprep.table.build import build_from_file
@@ -230,6 +231,8 @@ def fetch(
         raise DownloadError(f"{dataset.url}: give an address that begins with https:// or http://.")
     path = folder / dataset.file_name
     part = folder / (dataset.file_name + ".part")
+    for place in (path, part):
+        refuse_special(place, DownloadError, "move it away")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if path.exists():

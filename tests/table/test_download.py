@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,6 +165,13 @@ def test_an_existing_other_file_is_left_alone(server: Any, tmp_path: Path) -> No
     with pytest.raises(DownloadError, match="exists and is another file"):
         fetch_now(server, tmp_path)
     assert (tmp_path / "file.bin").read_text() == "mine"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_a_pipe_of_that_name_is_left_alone(server: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "file.bin")
+    with pytest.raises(DownloadError, match="is a pipe"):
+        fetch_now(server, tmp_path)
 
 
 def test_a_folder_that_cannot_be_made(server: Any, tmp_path: Path) -> None:

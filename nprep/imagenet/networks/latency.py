@@ -64,7 +64,7 @@ def load_latency(path: Path, space: MobileSpace) -> AdditiveCost:
         LatencyTableError: If it is missing, damaged, negative or of another space.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}")
         blocks = np.array(
