@@ -42,7 +42,8 @@ class Spec:
     have any number of vertices, or an unknown operation on a vertex that leads nowhere.
 
     Attributes:
-        matrix: n x n zeros and ones, strictly upper triangular; 1 in row i, column j is an edge i -> j.
+        matrix: n x n zeros and ones, strictly upper triangular; a 1 in row i and column j is
+            an edge i -> j.
         operations: n official names, "input" first and "output" last.
     """
 
