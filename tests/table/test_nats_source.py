@@ -154,3 +154,33 @@ def test_runs_nothing_that_a_pickle_names(tmp_path, monkeypatch):
     with pytest.raises(TableError, match="system, which a table has no use for"):
         nats.read_folder(tmp_path, "cifar10")
     assert not (tmp_path / "proof").exists()
+
+
+def test_a_search_by_short_trainings(tmp_path):
+    """The view that shows 12 epochs, charges training and validation, and reports 200 epochs."""
+    from nprep.runs.protocols import protocol_named
+    from nprep.search.registry import make_method
+    from nprep.search.rules import trial_seed
+    from nprep.table.build import build_from_file
+    from nprep.table.table import Table
+
+    contents = nats_writer.write_folder(tmp_path / "folder", range(60))
+    path = build_from_file("nats", tmp_path / "folder", tmp_path / "t.h5", dataset="cifar100")
+    table = Table.open(path)
+    assert set(table.views) == {"runs", "search-12"}
+    view = table.view("search-12")
+    assert (view.budgets, view.full_epochs, len(view)) == ((12,), 12, 60)
+    for row in (0, 37, 59):
+        short = contents[row]["12"]["all_results"]["cifar100", 111]
+        seconds = sum(short["train_times"].values()) + short["eval_times"]["x-valid@11"]
+        place = nats.SEEDS.index(111)
+        assert view.validation[row, place] == np.float32(short["eval_acc1es"]["x-valid@11"] / 100)
+        assert view.training_seconds[row, place] == pytest.approx(seconds, rel=1e-6)
+        full = [contents[row]["200"]["all_results"]["cifar100", s] for s in (777, 888, 999)]
+        mean = np.mean([result["eval_acc1es"]["x-test@199"] for result in full]) / 100
+        assert view.test[row] == pytest.approx(mean, rel=1e-6)
+    rules = protocol_named("nb201").rules
+    (trace,) = make_method("random", 43).run_block(view, [trial_seed(0, "a", 0)], 2000, rules)
+    spent = trace.seconds.astype(np.float64)
+    # The training that goes beyond the limit is the last.
+    assert spent.sum() >= 12_000 > spent[:-1].sum()
