@@ -6,10 +6,9 @@ import pytest
 
 from nprep.errors import MissingDependencyError
 from nprep.kernels.cuda.device import CupyDevice, Device
-from nprep.kernels.nb101.enumerate import enumerate_cells
 from nprep.spaces.nb101.cells import CellBatch
-
-from .host_device import HostDevice, find_compiler
+from tests.conftest import Cells
+from tests.cuda.host_device import HostDevice, find_compiler
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +32,6 @@ def device(request: pytest.FixtureRequest) -> Device:
 
 
 @pytest.fixture(scope="session")
-def space() -> CellBatch:
+def space(all_cells: Cells) -> CellBatch:
     """All 423,624 cells."""
-    bits, operations, sizes, _ = enumerate_cells()
-    return CellBatch(bits, operations, sizes)
+    return CellBatch(*all_cells[:3])

@@ -55,7 +55,7 @@ def test_several_runs_in_one_figure(run_folder: Path, other_n: Path, tmp_path: P
     assert "sixty" in out.read_text()
 
 
-def test_files_hold_what_is_in_memory(run_folder: Path, table: Path) -> None:
+def test_files_hold_what_is_in_memory(run_folder: Path, run_table: Path) -> None:
     """Curves, from the stored trials, from the file, and drawn: the same numbers."""
     run = read_run(run_folder)
     view = run.open_view()
@@ -75,7 +75,7 @@ def test_files_hold_what_is_in_memory(run_folder: Path, table: Path) -> None:
             series.train_samples,
             curves.horizon,
             run.results(series.method, view),
-            Table.open(table).view("completed"),
+            Table.open(run_table).view("completed"),
             rules,
         )
         np.testing.assert_array_equal(direct.test, curves.test)
@@ -123,9 +123,9 @@ def test_curves_without_settings_are_drawn(run_folder: Path, tmp_path: Path) -> 
 
 
 def test_different_protocols_are_refused(
-    run_folder: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_folder: Path, run_table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    free = make_run(tmp_path / "free", table, protocol=FREE, methods=("random",), workers=())
+    free = make_run(tmp_path / "free", run_table, protocol=FREE, methods=("random",), workers=())
     out = tmp_path / "figure.svg"
     arguments = [str(run_folder), str(free), "--out", str(out)]
     assert run_command(main, arguments) == 2
@@ -302,12 +302,14 @@ def test_csv_is_read_as_written(run_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list(PROTOCOLS))
-def test_trials_are_read_under_every_protocol(name: str, table: Path, tmp_path: Path) -> None:
+def test_trials_are_read_under_every_protocol(name: str, run_table: Path, tmp_path: Path) -> None:
     """What is read back from the stored trials is what the run has written."""
     rules = dataclasses.replace(PROTOCOLS[name].rules, report="mean")
     if rules.seconds is not None:
         rules = dataclasses.replace(rules, seconds=50_000.0)
-    folder = make_run(tmp_path / name, table, protocol=rules, workers=(), methods=("random", "mlp"))
+    folder = make_run(
+        tmp_path / name, run_table, protocol=rules, workers=(), methods=("random", "mlp")
+    )
     run = read_run(folder)
     assert run.rules == rules
     assert name in run.captions()[1]

@@ -1,4 +1,4 @@
-"""Runs, and a page about them, for all tests of the report."""
+"""A page about runs, for all tests of the report."""
 
 from __future__ import annotations
 
@@ -11,27 +11,10 @@ from nprep.quality.experiment import Predictions, QualitySettings, run_quality
 from nprep.quality.splits import KINDS
 from nprep.report.cli import main
 from nprep.runs.settings import TableSource
-from tests.report.runs import make_run, make_table
 
 
 @pytest.fixture(scope="session")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_table(tmp_path_factory.mktemp("report-table"))
-
-
-@pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Path:
-    return make_run(tmp_path_factory.mktemp("report-runs") / "first", table)
-
-
-@pytest.fixture(scope="session")
-def other_n(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Path:
-    folder = tmp_path_factory.mktemp("report-other") / "second"
-    return make_run(folder, table, train_samples=60, methods=("mlp", "oracle"), workers=())
-
-
-@pytest.fixture(scope="session")
-def quality_folder(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Path:
+def quality_folder(tmp_path_factory: pytest.TempPathFactory, run_table: Path) -> Path:
     folder = tmp_path_factory.mktemp("quality") / "quality"
     settings = QualitySettings(train_samples=(20, 40), splits=2, test_samples=30)
 
@@ -41,7 +24,7 @@ def quality_folder(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Pat
         scores = (mean + rng.normal(0, 0.05, len(mean))).astype(np.float32)
         return Predictions(dict.fromkeys(KINDS, scores), mean > 0.8)
 
-    run_quality(settings, TableSource(table, "completed"), folder, predictor=predictor)  # type: ignore[arg-type]
+    run_quality(settings, TableSource(run_table, "completed"), folder, predictor=predictor)  # type: ignore[arg-type]
     return folder
 
 

@@ -253,7 +253,7 @@ def test_perfect_predictors_agree_perfectly() -> None:
 
 
 def test_a_table_that_was_moved_must_be_named(
-    run_folder: Path, table: Path, tmp_path: Path
+    run_folder: Path, run_table: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run_folder, copy)
@@ -265,12 +265,12 @@ def test_a_table_that_was_moved_must_be_named(
     assert "Predictions of copy need" in out.read_text()
     assert "gone.h5" in out.read_text()
     arguments = [str(copy), "--out", str(out), "--quiet", "--no-files"]
-    assert main([*arguments, "--table", str(table)]) == 0
+    assert main([*arguments, "--table", str(run_table)]) == 0
     assert "Predictions of copy need" not in out.read_text()
 
 
-def test_other_protocols_are_shown_apart(run_folder: Path, table: Path, tmp_path: Path) -> None:
-    free = make_run(tmp_path / "free", table, protocol=FREE, workers=(), methods=("random",))
+def test_other_protocols_are_shown_apart(run_folder: Path, run_table: Path, tmp_path: Path) -> None:
+    free = make_run(tmp_path / "free", run_table, protocol=FREE, workers=(), methods=("random",))
     runs = [read_run(run_folder), read_run(free)]
     assert [len(group) for group in groups(runs)] == [1, 1]
     out = tmp_path / "r.html"

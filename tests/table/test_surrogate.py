@@ -288,6 +288,7 @@ def test_landscape_is_near_the_measured_one(content: Content, measured_path: Pat
     assert len(set(best) & set(np.argsort(-drawn)[:10])) <= 3
 
 
+@pytest.mark.slow
 def test_cli_builds_the_same_table(
     content: Content, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
