@@ -164,8 +164,8 @@ def dips_in_words(summary: dict[str, Any]) -> str:
     if not counts:
         return ""
     return (
-        "A mean dips where the best cell of a trial by validation has a failed run (mean test "
-        f"below 80 %): {', '.join(counts)}. Medians (--band quartiles) do not."
+        "A mean curve gets worse where the best cell of a trial by validation has a failed run "
+        f"(mean test below 80 %): {', '.join(counts)}. Medians (--band quartiles) do not."
     )
 
 

@@ -40,7 +40,11 @@ def answer(context: Context) -> Section:
         made = curves_picture(name, group, "test", axis, context.band, title)
         pictures.append(made)
         body.append(made.to_html())
-    return Section("answer", "Who needs how many samples", "".join(body), tuple(pictures))
+    axes = {axis_of(group[0]) for group in parts}
+    title = "Who needs how many samples"
+    if axes == {"seconds"}:
+        title = "Who needs how much training time"
+    return Section("answer", title, "".join(body), tuple(pictures))
 
 
 def _of_run(run: Run) -> list[str]:
