@@ -54,8 +54,8 @@ def choose(wanted: str, triple: str, features: Mapping[str, bool]) -> tuple[str,
     """The instruction set to compile for.
 
     Args:
-        wanted: A name of :data:`SETS`, or "" for the best one.
-        triple: As in :func:`best_set`.
+        wanted: A name of ``SETS``, or "" for the best one.
+        triple: As in ``best_set``.
         features: Likewise.
 
     Returns:

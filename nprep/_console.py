@@ -1,6 +1,6 @@
 """What every command line shares: the parser, the exit status, messages and progress.
 
-Messages go through :mod:`logging` under the name ``nprep``. Command lines, and calls from a
+Messages go through ``logging`` under the name ``nprep``. Command lines, and calls from a
 notebook, show them on standard error; a program that has set up logging itself gets them there.
 """
 
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
     """Reports wrong arguments as every other error: in one sentence, with exit status 2."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        """Takes what :class:`argparse.ArgumentParser` takes; options are not abbreviated."""
+        """Takes what ``argparse.ArgumentParser`` takes; options are not abbreviated."""
         options.setdefault("allow_abbrev", False)
         options.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
         super().__init__(*args, **options)
@@ -231,7 +231,7 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
         argv: The arguments, or None.
 
     Returns:
-        The status of ``main``; 2 after an :class:`NprepError`, 130 after Ctrl-C, 141 if nobody
+        The status of ``main``; 2 after an ``NprepError``, 130 after Ctrl-C, 141 if nobody
         reads what it prints.
     """
     for stream in (sys.stdout, sys.stderr):

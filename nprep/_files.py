@@ -181,7 +181,7 @@ def write_file(
     Args:
         path: The file.
         content: Of the file, or what writes it.
-        durable: See :func:`replaced_when_done`, as for what follows.
+        durable: See ``replaced_when_done``, as for what follows.
         error: What to raise.
         advice: What a user should do if it cannot be written.
 
@@ -262,7 +262,7 @@ def _acquired(path: Path, timeout: float, waiting: Callable[[], object] | None) 
 
 
 def cache_folder() -> Path:
-    """The folder for what can be built again (see :func:`nprep.kernels.cache.cache_folder`).
+    """The folder for what can be built again (see ``nprep.kernels.cache.cache_folder``).
 
     Raises:
         OutputError: If there is none that can be written.

@@ -255,7 +255,7 @@ class _Worker:
 
 
 class LocalWorkers:
-    """Processes of this machine (see :class:`Workers`)."""
+    """Processes of this machine (see ``Workers``)."""
 
     retries = 2
     advice = "free memory or use fewer --jobs"
@@ -309,7 +309,7 @@ class LocalWorkers:
         started: Callable[[Any], object] = lambda task: None,
         notice: Callable[[str], object] = lambda text: None,
     ) -> Iterator[Ended[Any, Any]]:
-        """Runs tasks (see :meth:`Workers.run`); processes stay for more of the same maker."""
+        """Runs tasks (see ``Workers.run``); processes stay for more of the same maker."""
         check_can_start()
         if maker is not self._maker:
             self.close()
@@ -405,7 +405,7 @@ def _refuse_start(status: int) -> NoReturn:
 
 
 class RayCluster:
-    """Nodes of a Ray cluster (see :class:`Workers`)."""
+    """Nodes of a Ray cluster (see ``Workers``)."""
 
     # A lost node takes the tasks of all its workers; machines lent at a discount are lost often.
     retries = 5
@@ -521,7 +521,7 @@ class RayCluster:
         started: Callable[[Any], object] = lambda task: None,
         notice: Callable[[str], object] = lambda text: None,
     ) -> Iterator[Ended[Any, Any]]:
-        """Runs tasks (see :meth:`Workers.run`); a maker's place is the number of GPUs of a task."""
+        """Runs tasks (see ``Workers.run``); a maker's place is the number of GPUs of a task."""
         ray = self._ray
         # Ray would begin lost tasks again by itself, but neither count nor tell.
         remote = ray.remote(

@@ -1,4 +1,4 @@
-"""Replays from Python: :func:`nprep.run` and what it returns, and the other public functions."""
+"""Replays from Python: ``nprep.run`` and what it returns, and the other public functions."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def run(
     Args:
         trials: Trials of each method.
         methods: Names as on the command line, one or many, among them objects of your own: a
-            :class:`~nprep.search.method.Method`, its class, or the class of a
-            :class:`~nprep.search.method.Searcher`. None takes those of the protocol.
+            ``Method``, its class, or the class of a
+            ``Searcher``. None takes those of the protocol.
         table: A table file, or a view that is at hand; None takes the built-in table.
         view: Name of the view of the file; None takes the fullest.
-        protocol: Name of the rules (see :mod:`nprep.runs.protocols`).
+        protocol: Name of the rules (see ``nprep.runs.protocols``).
         out: Folder for results; None takes a temporary one that goes with the result.
         jobs: Number of processes. Above 1 a script needs ``if __name__ == "__main__":`` around
             its work, as with every use of ``multiprocessing``, and methods must be importable.
@@ -150,9 +150,9 @@ def register(kind: str, name: str, thing: Any) -> None:
     Args:
         kind: "method", "space" or "source".
         name: The name.
-        thing: A method: an object or class derived from :class:`nprep.Method`, or a class with
-            ``ask`` and ``tell``. A space: an object derived from :class:`nprep.Space`. A source of
-            tables: a module, or what has its functions (see :mod:`nprep.table.sources`).
+        thing: A method: an object or class derived from ``nprep.Method``, or a class with
+            ``ask`` and ``tell``. A space: an object derived from ``nprep.Space``. A source of
+            tables: a module, or what has its functions (see ``nprep.table.sources``).
 
     Raises:
         SettingsError: If it is none of these, or the name is taken.
@@ -338,7 +338,7 @@ class Result:
         band: str = "error",
         methods: Sequence[str] = (),
     ) -> None:
-        """Draws the curves into axes of yours; the arguments are those of :meth:`figure`."""
+        """Draws the curves into axes of yours; the arguments are those of ``figure``."""
         draw(axes, self._figure_data(metric, x, band, methods))
 
     def report(self, out: str | Path) -> Path:

@@ -303,7 +303,7 @@ class NATStopology:
 
     @property
     def used_time(self) -> float:
-        """Seconds charged by :meth:`simulate_train_eval`."""
+        """Seconds charged by ``simulate_train_eval``."""
         return self._used_time
 
     def reset_time(self) -> None:
@@ -456,7 +456,7 @@ class NATStopology:
         """The architecture with the highest mean accuracy within limits, and that accuracy.
 
         Args:
-            dataset: As in :meth:`get_more_info`; "cifar10" with "valid" is "cifar10-valid".
+            dataset: As in ``get_more_info``; "cifar10" with "valid" is "cifar10-valid".
             metric_on_set: "train", "valid" or "test", or the authors' name of a set.
             flop_max: Most millions of FLOPs.
             param_max: Most millions of parameters.

@@ -39,7 +39,7 @@ def pack_many(cells: list[Cell]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def unpack(bits: int, codes: np.ndarray, size: int) -> Cell:
-    """The inverse of :func:`pack`."""
+    """The inverse of ``pack``."""
     matrix = [[0] * size for _ in range(size)]
     for k, (i, j) in enumerate(PAIRS):
         if j < size:

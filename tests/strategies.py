@@ -1,4 +1,4 @@
-"""Hypothesis strategies for specs and cells, in the form of :mod:`tests.naive`."""
+"""Hypothesis strategies for specs and cells, in the form of ``tests.naive``."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Data:
 
 
 def counts_above(total: NDArray[np.integer]) -> list[int]:
-    """How many cells are above each accuracy of :data:`COUNTED`."""
+    """How many cells are above each accuracy of ``COUNTED``."""
     return [int((total > bound * 3 * IMAGES).sum()) for bound in COUNTED]
 
 
@@ -142,7 +142,7 @@ def choose_seed(
         prediction: Of the model.
         completion: Draws the repeats.
         real: A completed view, for all that the surrogate does not change.
-        wanted: Of :func:`wanted_curves`.
+        wanted: Of ``wanted_curves``.
     """
     gaps = {}
     for seed in shortlist(model, data, prediction):
@@ -222,7 +222,7 @@ def choose_noise(
 ) -> tuple[int, dict[str, Any]]:
     """The draw of the repeats, on the chosen landscape, with which searches do as on the real one.
 
-    The arguments are those of :func:`choose_seed`.
+    The arguments are those of ``choose_seed``.
     """
     total, expected = draw_landscape(
         model, completion, data.features, data.keys, prediction, 0, threads=2

@@ -111,7 +111,7 @@ def regress(
     weight: Floats,
     model: HistGradientBoostingRegressor,
 ) -> Regression:
-    """Fits a :class:`Regression`."""
+    """Fits a ``Regression``."""
     weights = ridge(terms, target, weight)
     model.fit(inputs, target - terms @ weights, sample_weight=weight)
     return Regression(weights, from_histogram_boosting(model))

@@ -140,7 +140,7 @@ def split_failures(total: Integers, guess: Floats) -> tuple[Integers, Floats, in
 
 
 def window_quantiles(predicted: Floats, left: Floats, center: float, bounds: Floats) -> Floats:
-    """Quantiles of the residual near one prediction, of at least :data:`WINDOW` cells.
+    """Quantiles of the residual near one prediction, of at least ``WINDOW`` cells.
 
     Levels with fewer than four cells beyond them are no estimates: there the quantile function
     continues as a straight line in the standard normal number.

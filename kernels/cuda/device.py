@@ -1,6 +1,6 @@
 """What a launcher needs of a device, and the CUDA device behind CuPy.
 
-Launchers are written against :class:`Device`, not against CuPy, so the tests run them, argument for
+Launchers are written against ``Device``, not against CuPy, so the tests run them, argument for
 argument, on a device that compiles the same sources for the CPU.
 """
 
@@ -165,20 +165,20 @@ class CupyDevice:
         self._zero = np.zeros(1, np.float32)
 
     def upload(self, array: NDArray[Any]) -> DeviceArray:
-        """See :meth:`Device.upload`."""
+        """See ``Device.upload``."""
         return self.cupy.asarray(np.ascontiguousarray(array))
 
     def download(self, array: DeviceArray) -> NDArray[Any]:
-        """See :meth:`Device.download`."""
+        """See ``Device.download``."""
         host: NDArray[Any] = self.cupy.asnumpy(array)
         return host
 
     def empty(self, shape: int | Sequence[int], dtype: DTypeLike) -> DeviceArray:
-        """See :meth:`Device.empty`."""
+        """See ``Device.empty``."""
         return self.cupy.empty(shape, dtype)
 
     def zeros(self, shape: int | Sequence[int], dtype: DTypeLike) -> DeviceArray:
-        """See :meth:`Device.zeros`."""
+        """See ``Device.zeros``."""
         return self.cupy.zeros(shape, dtype)
 
     def launch(
@@ -189,7 +189,7 @@ class CupyDevice:
         *arguments: DeviceArray | np.generic,
         threads: int = MAX_THREADS,
     ) -> None:
-        """See :meth:`Device.launch`."""
+        """See ``Device.launch``."""
         if items == 0:
             return
         if source not in self._modules:
@@ -201,7 +201,7 @@ class CupyDevice:
     def multiply(
         self, left: DeviceArray, right: DeviceArray, out: DeviceArray, precision: str = "float32"
     ) -> None:
-        """See :meth:`Device.multiply`."""
+        """See ``Device.multiply``."""
         check_precision(precision)
         cublas = self._cublas
         batch, rows, inner = left.shape

@@ -248,7 +248,7 @@ class CudaTrainer:
         return array.reshape(-1)[start:], np.int64(self.layout.size)
 
     def _quads_from(self, array: DeviceArray, start: int) -> tuple[DeviceArray, np.int64]:
-        """As :meth:`_from`, with the distance in quads."""
+        """As ``_from``, with the distance in quads."""
         return array.reshape(-1)[start:], np.int64(self.layout.size // 4)
 
     def _matrix(self, array: DeviceArray, tensor: Tensor) -> DeviceArray:

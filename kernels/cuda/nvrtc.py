@@ -62,7 +62,7 @@ def find_nvrtc() -> ctypes.CDLL | None:
 
 
 class Nvrtc:
-    """The compiler of a library that :func:`find_nvrtc` found.
+    """The compiler of a library that ``find_nvrtc`` found.
 
     Attributes:
         version: (major, minor).

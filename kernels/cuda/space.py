@@ -108,7 +108,7 @@ def module_hashes(device: Device, cells: DeviceCells) -> DeviceArray:
 
 @dataclass(frozen=True)
 class DeviceIndex:
-    """A :class:`~nprep.kernels.numeric.lookup.KeyIndex` on a device.
+    """A ``KeyIndex`` on a device.
 
     Attributes:
         device: The device.

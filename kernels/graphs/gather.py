@@ -88,7 +88,7 @@ def _layer_tile(vectors: int) -> Callable[..., None]:
 
 
 def emit_layer(emitter: Emitter, arguments: Any, vectors: int) -> None:
-    """Emits the LLVM IR of :func:`_layer_tile`."""
+    """Emits the LLVM IR of ``_layer_tile``."""
     builder = emitter.builder
     stride, column, width = arguments[1:4]
     row, out_start, sums_start = (arguments[k] for k in (11, 13, 15))

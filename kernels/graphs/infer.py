@@ -154,7 +154,7 @@ def _mean_tile(vectors: int) -> Callable[..., None]:
 
 
 def emit_mean(emitter: Emitter, arguments: Any, vectors: int) -> None:
-    """Emits the LLVM IR of :func:`_mean_tile`."""
+    """Emits the LLVM IR of ``_mean_tile``."""
     builder = emitter.builder
     width, first, last = arguments[2], arguments[6], arguments[7]
     left_table = emitter.at(emitter.data(0), arguments[1])

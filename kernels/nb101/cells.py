@@ -97,7 +97,7 @@ def kept_edges(bits: Integer, keep: Integer) -> Integer:
 
 @kernel
 def check_scalar(bits: Integer, operations: NDArray[np.uint8], num_vertices: Integer) -> Integer:
-    """The validity code of a spec (see :func:`prune_scalar`), without pruning it."""
+    """The validity code of a spec (see ``prune_scalar``), without pruning it."""
     keep = keep_mask(bits, num_vertices)
     if keep == 0:
         return DISCONNECTED
@@ -301,7 +301,7 @@ def prune_batch(
     operations: NDArray[np.uint8],
     num_vertices: NDArray[np.uint8],
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Prunes N specs (see :func:`prune_scalar`).
+    """Prunes N specs (see ``prune_scalar``).
 
     Args:
         adjacency_bits: (N,) uint32.
@@ -329,7 +329,7 @@ def key_batch(
     operations: NDArray[np.uint8],
     num_vertices: NDArray[np.uint8],
 ) -> NDArray[np.uint64]:
-    """The keys of N pruned cells (see :func:`key_scalar`).
+    """The keys of N pruned cells (see ``key_scalar``).
 
     Args:
         adjacency_bits: (N,) uint32.
@@ -351,7 +351,7 @@ def spec_key_batch(
     operations: NDArray[np.uint8],
     num_vertices: NDArray[np.uint8],
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
-    """Validity codes and keys of N unpruned specs (see :func:`spec_key`).
+    """Validity codes and keys of N unpruned specs (see ``spec_key``).
 
     Args:
         adjacency_bits: (N,) uint32.

@@ -180,7 +180,7 @@ def flat_encoding(
         num_vertices: (N,) uint8.
 
     Returns:
-        (N, 56) float32: 7 vertices x 5 columns as in :func:`one_hot`, then the 21 adjacency bits.
+        (N, 56) float32: 7 vertices x 5 columns as in ``one_hot``, then the 21 adjacency bits.
     """
     out = np.zeros((len(adjacency_bits), FLAT_WIDTH), np.float32)
     for i in range(len(adjacency_bits)):

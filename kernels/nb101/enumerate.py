@@ -8,7 +8,7 @@ of all candidates.
 
 Matrices and labellings are visited in the order of the official generator, which keeps the first
 member of each class, so the matrices equal those of the published files. This matters:
-parameter counts depend on the order of the vertices (see :mod:`nprep.kernels.nb101.parameters`).
+parameter counts depend on the order of the vertices (see ``nprep.kernels.nb101.parameters``).
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def mutate_notebook(
     """The mutation of the official notebook, repeated from the parent until the child is valid.
 
     Each of the 21 pairs flips with probability rate / 7, each of the 5 operations changes to
-    another one with probability rate / 5. See :func:`mutate_rates`.
+    another one with probability rate / 5. See ``mutate_rates``.
 
     Args:
         state: (4,) uint64 generator state, advanced.
@@ -186,7 +186,7 @@ def mutate_one_valid(
     operations: NDArray[np.uint8],
     child: NDArray[np.uint8],
 ) -> Integer:
-    """As :func:`mutate_one`, repeated from the parent until the child is valid.
+    """As ``mutate_one``, repeated from the parent until the child is valid.
 
     Args:
         state: (4,) uint64 generator state, advanced.
@@ -207,7 +207,7 @@ def mutate_one_valid(
 def random_spec_batch(
     state: NDArray[np.uint64], count: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-    """``count`` specs of :func:`random_spec`: bits (N,) uint32 and operations (N, 7) uint8."""
+    """``count`` specs of ``random_spec``: bits (N,) uint32 and operations (N, 7) uint8."""
     bits = np.empty(count, np.uint32)
     operations = np.empty((count, MAX_VERTICES), np.uint8)
     for i in range(count):
@@ -222,7 +222,7 @@ def mutate_notebook_batch(
     operations: NDArray[np.uint8],
     rate: float,
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-    """One child of :func:`mutate_notebook` of each of N genotypes: bits and operations."""
+    """One child of ``mutate_notebook`` of each of N genotypes: bits and operations."""
     child_bits = np.empty(len(bits), np.uint32)
     child_operations = np.empty((len(bits), MAX_VERTICES), np.uint8)
     for i in range(len(bits)):
@@ -237,7 +237,7 @@ def mutate_one_batch(
     operations: NDArray[np.uint8],
     until_valid: bool,
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-    """One child of :func:`mutate_one` (or ``_valid``) of each of N genotypes."""
+    """One child of ``mutate_one`` (or ``_valid``) of each of N genotypes."""
     child_bits = np.empty(len(bits), np.uint32)
     child_operations = np.empty((len(bits), MAX_VERTICES), np.uint8)
     for i in range(len(bits)):

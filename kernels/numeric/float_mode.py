@@ -85,7 +85,7 @@ def flush_denormals() -> int:
     """Treats denormal numbers as zero in this thread from now on.
 
     Returns:
-        The mode before, for :func:`restore_mode`. On a CPU that is neither x86-64 nor ARM64
+        The mode before, for ``restore_mode``. On a CPU that is neither x86-64 nor ARM64
         nothing changes.
     """
     before = _read()
@@ -98,6 +98,6 @@ def restore_mode(mode: int) -> None:
     """Puts the thread's floating-point mode back.
 
     Args:
-        mode: What :func:`flush_denormals` returned.
+        mode: What ``flush_denormals`` returned.
     """
     _write(mode)

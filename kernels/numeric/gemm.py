@@ -80,7 +80,7 @@ def _micro_kernel(rows: int, vectors: int) -> Callable[..., None]:
 
 
 def emit_tile(emitter: Emitter, arguments: Any, rows: int, vectors: int) -> None:
-    """Emits the LLVM IR of one tile (see :func:`_micro_kernel`)."""
+    """Emits the LLVM IR of one tile (see ``_micro_kernel``)."""
     builder, integer = emitter.builder, emitter.integer
     _, a_start, a_row, a_depth, _, b_start, b_stride, _, c_start, c_stride, depth = arguments
     a_data, b_data = emitter.at(emitter.data(0), a_start), emitter.at(emitter.data(4), b_start)
@@ -132,7 +132,7 @@ def _wide_panel(
     stop: int,
     depth: int,
 ) -> None:
-    """Rows ``first`` to ``stop`` of one panel of ``_WIDE`` columns (see :func:`strided_gemm`).
+    """Rows ``first`` to ``stop`` of one panel of ``_WIDE`` columns (see ``strided_gemm``).
 
     Rows that fill no tall tile are covered by one that overlaps rows done before, which get the
     same bits again.
@@ -185,7 +185,7 @@ def _narrow_panel(
     stop: int,
     depth: int,
 ) -> None:
-    """Rows ``first`` to ``stop`` of one panel of 16 columns (see :func:`_wide_panel`)."""
+    """Rows ``first`` to ``stop`` of one panel of 16 columns (see ``_wide_panel``)."""
     i = first
     while i < stop:
         left = stop - i

@@ -61,7 +61,7 @@ def _micro_kernel(rows: int, vectors: int) -> Callable[..., None]:
 
 
 def _emit_tile(emitter: Emitter, arguments: Any, rows: int, vectors: int) -> None:
-    """Emits the LLVM IR of one tile (see :func:`_micro_kernel`)."""
+    """Emits the LLVM IR of one tile (see ``_micro_kernel``)."""
     builder, integer = emitter.builder, emitter.integer
     _, a_start, a_stride, _, b_start, b_stride, _, c_start, c_stride, pairs = arguments
     a_data, b_data = emitter.at(emitter.data(0), a_start), emitter.at(emitter.data(3), b_start)

@@ -40,7 +40,7 @@ def insert_key(
         slot_keys: (S,) uint64, changed in place.
         slot_rows: (S,) int32, changed in place.
         key: uint64, not 0.
-        row: What :func:`find_key` will return for it.
+        row: What ``find_key`` will return for it.
 
     Returns:
         Whether the key was new; if not, nothing is changed.

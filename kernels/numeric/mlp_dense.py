@@ -106,11 +106,11 @@ def dense_backward(
         sizes: (k + 2,) layer sizes.
         rows: Number of samples.
         reserved: Rows for which the buffers have room.
-        rectify: As in :func:`dense_forward`.
-        biased: As in :func:`dense_forward`.
-        dropout: As in :func:`dense_forward`.
-        activations: As :func:`dense_forward` left them.
-        masks: As :func:`dense_forward` left them.
+        rectify: As in ``dense_forward``.
+        biased: As in ``dense_forward``.
+        dropout: As in ``dense_forward``.
+        activations: As ``dense_forward`` left them.
+        masks: As ``dense_forward`` left them.
         deltas: Flat buffer laid out like ``activations``; the gradient of the output is in its
             place, that of the input arrives in the first ``rows * sizes[0]`` elements.
         transposed: Scratch for the largest weight matrix.
@@ -239,7 +239,7 @@ def dense_update(
     decay: float,
     decoupled: bool,
 ) -> None:
-    """One Adam step on the stack's parameters (see :func:`nprep.kernels.numeric.adam.adam_update`).
+    """One Adam step on the stack's parameters (see ``nprep.kernels.numeric.adam.adam_update``).
 
     Args:
         parameters: Flat parameters, changed in place.

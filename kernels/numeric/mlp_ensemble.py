@@ -133,7 +133,7 @@ def train_ensemble(
         batch: Samples in a step; the last step of an epoch takes what is left.
         rate: Learning rate.
         beta_2: Adam's decay of squares.
-        lower_bound: See :func:`absolute_loss`.
+        lower_bound: See ``absolute_loss``.
         state: (4,) uint64 generator state, advanced.
 
     Returns:

@@ -79,7 +79,7 @@ class TreeEnsemble:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]], prefix: str) -> TreeEnsemble:
-        """The inverse of :meth:`arrays`.
+        """The inverse of ``arrays``.
 
         Raises:
             KeyError: If a field is missing.

@@ -79,12 +79,12 @@ def draw_many_new(
     operations: NDArray[np.uint8],
     positions: NDArray[np.int32],
 ) -> Integer:
-    """Draws N cells by :func:`draw_new`.
+    """Draws N cells by ``draw_new``.
 
     Args:
         state: (4,) uint64 generator state, advanced.
         space: The view.
-        from_specs: See :func:`draw_new`.
+        from_specs: See ``draw_new``.
         taken: (M,) marks, changed.
         bits: (N,) uint32; receives the adjacency bits of the genotypes.
         operations: (N, 7) uint8; receives their operations.
@@ -126,7 +126,7 @@ def children_of(
         parent_operations: (P, 7) uint8.
         tries: Mutations of each parent; one that leaves the view is drawn again (1,000 times).
         enough: Number of children with which no further parent is taken.
-        edge_rate: See :func:`nprep.kernels.nb101.sample.mutate_rates`.
+        edge_rate: See ``nprep.kernels.nb101.sample.mutate_rates``.
         operation_rate: Likewise.
         taken: (M,) marks; children are not marked.
         bits: (C,) uint32; receives the adjacency bits of the children.

@@ -346,7 +346,7 @@ def first_individual(
     settings: Evolution,
     child: NDArray[np.uint8],
 ) -> tuple[Integer, Integer]:
-    """A random individual of the first population; arguments and results as of :func:`breed`."""
+    """A random individual of the first population; arguments and results as of ``breed``."""
     if settings.from_specs:
         if rules.keep_invalid:
             return draw_any_spec(state, space, child)

@@ -3,7 +3,7 @@
 Known of every cell: its structure and the sum of its three test accuracies; of some, one or more of
 their validation accuracies. Modelled from them: the validation accuracy of each repeat, how the
 test accuracy is shared by the repeats, and the training time. The model's own parameters are drawn
-too, for each draw of a table anew (:meth:`Completion.parameters`). They lie in
+too, for each draw of a table anew (``Completion.parameters``). They lie in
 ``data/completion.npz``; ``data/fit/fit_completion.py`` fits them.
 """
 
@@ -224,7 +224,7 @@ class Completion:
         """What the model expects of cells under several sets of parameters.
 
         Args:
-            features: (N, F) float32 of :func:`nprep.spaces.nb101.features.structure_features`.
+            features: (N, F) float32 of ``nprep.spaces.nb101.features.structure_features``.
             total: (N,) sum of the correct test images of three runs.
             parameters: The sets.
             threads: Number of threads; the result does not depend on it.
@@ -252,7 +252,7 @@ class Completion:
         parameters: Parameters | None = None,
         threads: int = 1,
     ) -> Expectation:
-        """As :meth:`expect_many`, under one set of parameters; None: the fitted ones."""
+        """As ``expect_many``, under one set of parameters; None: the fitted ones."""
         chosen = parameters or self.parameters(None)
         return self.expect_many(features, total, [chosen], threads)[0]
 
@@ -277,7 +277,7 @@ class Completion:
 
         Returns:
             (N, 3) int32 correct validation images and (N, 3) int32 correct test images, of
-            :data:`IMAGES`; the test images of a cell add up to its total, and the validation
+            ``IMAGES``; the test images of a cell add up to its total, and the validation
             images agree with what is known.
         """
         donors = (parameters or self.parameters(None)).donors

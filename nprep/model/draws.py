@@ -456,7 +456,7 @@ def draw_cells(
 ) -> None:
     """Draws N cells into ``validation`` and ``test``, both (N, 3) int32.
 
-    The other arguments are (N,) arrays of those of :func:`_draw_cell` and :func:`_draw_tests`.
+    The other arguments are (N,) arrays of those of ``_draw_cell`` and ``_draw_tests``.
     """
     for i in range(len(seeds)):
         alive = 3 - failures[i]

@@ -164,7 +164,7 @@ def evaluate(
 
     Args:
         process: The basis.
-        features: (N, F) float32 of :func:`nprep.spaces.nb101.features.structure_features`.
+        features: (N, F) float32 of ``nprep.spaces.nb101.features.structure_features``.
         level: (N,) mean test accuracy of the runs that did not fail.
         guess: (N,) what the structure promises.
         weights: (P, Q) float64; one column for each function.

@@ -44,13 +44,13 @@ _VERTICES = SURROGATE_FEATURE_NAMES.index("vertices")
 
 
 def to_scale(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Accuracies on the scale of the trees; below :data:`LOWEST` they count as that."""
+    """Accuracies on the scale of the trees; below ``LOWEST`` they count as that."""
     scaled: NDArray[np.float64] = -np.log(CEILING - np.maximum(accuracy, LOWEST))
     return scaled
 
 
 def from_scale(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of :func:`to_scale`."""
+    """The inverse of ``to_scale``."""
     return CEILING - np.exp(-scaled)
 
 
@@ -72,7 +72,7 @@ class Landscape:
     """Drawn values of N cells.
 
     Attributes:
-        total: (N,) int32; sum of the correct test images of three runs, each of :data:`IMAGES`.
+        total: (N,) int32; sum of the correct test images of three runs, each of ``IMAGES``.
         carried: (N,) float64; to be added to the validation accuracy that the completion model
             expects, which knows nothing of drawn structure.
     """
@@ -87,7 +87,7 @@ class Surrogate:
 
     Attributes:
         mean: Structure to mean test accuracy of the runs that did not fail, on the trees' scale.
-        small: What to add to that for cells of up to :data:`SMALL` vertices, of which there are so
+        small: What to add to that for cells of up to ``SMALL`` vertices, of which there are so
             few that the other trees serve them badly, and which searches visit often.
         residual: Distribution of what is left.
         failure: Structure to the expected number of failed runs of three.
@@ -117,7 +117,7 @@ class Surrogate:
         """Evaluates the trees.
 
         Args:
-            features: (N, F) float32 of :func:`nprep.model.surrogate_features.surrogate_features`.
+            features: (N, F) float32 of ``nprep.model.surrogate_features.surrogate_features``.
             threads: Number of threads; the result does not depend on it.
         """
         level = self.mean.predict(features, threads)
@@ -139,7 +139,7 @@ class Surrogate:
             features: (N, F) float32 of all cells of the space, in any order: the residual is
                 standardised over them.
             keys: (N,) uint64 canonical keys.
-            prediction: Of :meth:`predict`.
+            prediction: Of ``predict``.
             build_seed: 0 is the landscape that ships; others are others of the same law.
             threads: Number of threads; the result does not depend on it.
         """

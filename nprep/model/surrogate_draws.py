@@ -204,7 +204,7 @@ def draw_residuals(
         residual: Its distribution.
         predicted: (N,) float64.
         group: (N,) int64; the group of each cell.
-        structured: (N,) float64; of :func:`standardise`.
+        structured: (N,) float64; of ``standardise``.
         seeds: (N,) uint64; one per cell.
         out: (N,) float64, overwritten.
         part_of_structure: (N,) float64, overwritten: the share of the structured part in it,

@@ -1,6 +1,6 @@
 """More structural features of cells, for the surrogate: where operations stand and what they meet.
 
-Like those of :mod:`nprep.spaces.nb101.features`, which come first, they depend on the labelled
+Like those of ``nprep.spaces.nb101.features``, which come first, they depend on the labelled
 graph alone: isomorphic cells have equal features.
 """
 
@@ -156,7 +156,7 @@ def surrogate_features(
         trainable_parameters: (N,) trainable parameters of the full networks.
 
     Returns:
-        (N, F) float32; the columns are :data:`SURROGATE_FEATURE_NAMES`.
+        (N, F) float32; the columns are ``SURROGATE_FEATURE_NAMES``.
     """
     extra = np.zeros((len(cells), _WIDTH), dtype=np.float32)
     _extra_batch(cells.adjacency_bits, cells.operations, cells.num_vertices, _MIX_PLACE, extra)

@@ -240,7 +240,7 @@ class NASBench:
     def get_metrics_from_spec(
         self, model_spec: ModelSpec
     ) -> tuple[dict[str, Any], dict[int, list[dict[str, float]]]]:
-        """All runs of a cell, without charge (see :meth:`get_metrics_from_hash`).
+        """All runs of a cell, without charge (see ``get_metrics_from_hash``).
 
         Raises:
             OutOfDomainError: The cell is not one of the space, or the table lacks it.
@@ -260,7 +260,7 @@ class NASBench:
     # The two private methods of the original that code in the wild calls.
 
     def _check_spec(self, model_spec: ModelSpec) -> None:
-        """Raises :class:`OutOfDomainError` for what is no cell of the space."""
+        """Raises ``OutOfDomainError`` for what is no cell of the space."""
         ops, matrix = model_spec.ops, model_spec.matrix
         if not model_spec.valid_spec or ops is None or matrix is None:
             raise OutOfDomainError("invalid spec, provided graph is disconnected.")

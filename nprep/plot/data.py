@@ -89,7 +89,7 @@ def band_of(
     Args:
         series: A method's curve.
         metric: "test" or "validation".
-        band: A key of :data:`BANDS`.
+        band: A key of ``BANDS``.
     """
     columns = series.columns
     mean = columns[f"{metric}_mean"]
@@ -135,7 +135,7 @@ def figure_data(
         notes: Sentences to print below.
         x_axis: "samples" or "seconds"; for the latter give curves by training time, or by samples
             if there are none.
-        band: A key of :data:`BANDS`.
+        band: A key of ``BANDS``.
         labels: What the lines are called; by default as their methods are.
         best: Accuracy of the best cell in percent, to draw regrets; None draws accuracies.
 

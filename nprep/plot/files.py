@@ -88,7 +88,7 @@ def render(figure: Figure, kind: str) -> bytes:
 
     Args:
         figure: Of matplotlib.
-        kind: One of :data:`KINDS`.
+        kind: One of ``KINDS``.
     """
     metadata = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     buffer = io.BytesIO()
@@ -98,7 +98,7 @@ def render(figure: Figure, kind: str) -> bytes:
 
 
 def render_figure(data: FigureData, title: str, kind: str) -> bytes:
-    """A figure of the data as a file (see :func:`make_figure` and :func:`render`)."""
+    """A figure of the data as a file (see ``make_figure`` and ``render``)."""
     return render(make_figure(data, title), kind)
 
 

@@ -79,7 +79,7 @@ class ChainPlan:
         return len(self.types)
 
     def predict(self, weights: GcnWeights, threads: int = 1) -> NDArray[np.float32]:
-        """(N,) float32 predictions; see :func:`predict_chains`."""
+        """(N,) float32 predictions; see ``predict_chains``."""
         return predict_chains(weights, self.types, threads)
 
 

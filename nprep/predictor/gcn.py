@@ -183,7 +183,7 @@ def fit(
 
     Args:
         graphs: The training cells.
-        labels: As in :func:`train`.
+        labels: As in ``train``.
         settings: Settings with a settled width.
         parameters: (P,) initial parameters, changed in place.
         state: (4,) generator of orders and dropout, advanced.

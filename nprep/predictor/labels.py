@@ -69,7 +69,7 @@ class LabelScale:
         """The labels as the loss takes them.
 
         Args:
-            labels: (N,) as in :meth:`fit`.
+            labels: (N,) as in ``fit``.
 
         Returns:
             (N,) float32.

@@ -118,7 +118,7 @@ class GcnSettings(TrainingSettings):
 
     Attributes:
         layers: Number of bidirectional GCN layers.
-        width: Their width; None takes :func:`width_for` the number of samples.
+        width: Their width; None takes ``width_for`` the number of samples.
         layer_bias: Whether they have biases.
         normalisation: Of the adjacency: "row", "symmetric" or "sum".
         dropout_layers: Dropout rate after each GCN layer.

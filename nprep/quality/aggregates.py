@@ -116,7 +116,7 @@ def aggregates(view: View, trials: int, seed: int) -> dict[str, Any]:
 def aggregates_over_draws(
     views: Iterable[View], draws: int, trials: int, seed: int
 ) -> dict[str, Any]:
-    """Mean and standard deviation of :func:`aggregates` over draws of the model.
+    """Mean and standard deviation of ``aggregates`` over draws of the model.
 
     Args:
         views: At least 2 draws.

@@ -65,7 +65,7 @@ def made(family: str, changes: Changes) -> Method:
     """A method of a family with some settings changed.
 
     Args:
-        family: A key of :data:`FAMILIES`.
+        family: A key of ``FAMILIES``.
         changes: Settings of the method or of its networks.
 
     Raises:

@@ -118,7 +118,7 @@ class ChooseSettings:
     """What to do.
 
     Attributes:
-        families: Methods whose choices are made, of :data:`nprep.quality.choices.FAMILIES`.
+        families: Methods whose choices are made, of ``nprep.quality.choices.FAMILIES``.
         sides: The two sides.
         also: Further cases to judge on, on which nothing is chosen.
         trials: Trials of each setting, to choose.
@@ -237,7 +237,7 @@ def choose(
     Args:
         trials: Runs the trials.
         side: Where to choose.
-        family: Of :data:`nprep.quality.choices.FAMILIES`.
+        family: Of ``nprep.quality.choices.FAMILIES``.
         settings: Number of trials, seed.
     """
     shipped = score(trials, side, made(family, {}), f"{family} shipped", settings)

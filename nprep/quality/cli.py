@@ -81,7 +81,7 @@ def main(
     *,
     prog: str = "python -m nprep.quality",
 ) -> int:
-    """Runs the command; arguments and result as of :func:`nprep.replays.cli.main`."""
+    """Runs the command; arguments and result as of ``nprep.replays.cli.main``."""
     given = sys.argv[1:] if argv is None else list(argv)
     if given[:1] == ["choose"]:
         return _choose(given[1:], f"{prog} choose")

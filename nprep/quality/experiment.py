@@ -132,11 +132,11 @@ def measure_split(
         settings: What to measure.
         count: The number N of cells to learn from.
         split: Number of the split.
-        predictor: See :func:`train_and_predict`.
+        predictor: See ``train_and_predict``.
 
     Returns:
         ``{"train_samples", "split", "classifier", "one-stage", "two-stage"}``; of each kind the
-        agreement on "test" and "view", each on the :data:`PARTS` of the cells. Of two
+        agreement on "test" and "view", each on the ``PARTS`` of the cells. Of two
         stages, cells that the classifier refuses rank below all others, and errors are of the
         regressor.
     """
@@ -196,7 +196,7 @@ def run_quality(
         source: Where the view comes from.
         folder: Where results go; must be new or empty unless resumed.
         resume: Whether to continue in ``folder``.
-        predictor: See :func:`train_and_predict`.
+        predictor: See ``train_and_predict``.
 
     Raises:
         NprepError: If something that the user asked for cannot be done.

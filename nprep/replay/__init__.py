@@ -1,4 +1,4 @@
-"""The command ``python -m nprep.replay``; what it runs is in :mod:`nprep.replays`.
+"""The command ``python -m nprep.replay``; what it runs is in ``nprep.replays``.
 
-From Python a replay is :func:`nprep.run`.
+From Python a replay is ``nprep.run``.
 """

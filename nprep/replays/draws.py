@@ -37,13 +37,13 @@ def run_on_draws(
         folder: Where results go.
         draws: How many draws, the view itself among them.
         trials: Trials of each method on the other draws; None: as many as on the view.
-        jobs: See :func:`nprep.replays.engine.run_replay`, as for what follows.
+        jobs: See ``nprep.replays.engine.run_replay``, as for what follows.
         resume: Whether to continue a run in ``folder``, of fewer draws for instance.
         workers: What runs the trials.
         lines: Where progress goes, for a program.
 
     Raises:
-        NprepError: See :func:`nprep.replays.engine.run_replay`.
+        NprepError: See ``nprep.replays.engine.run_replay``.
     """
     sources = draws_of(source, draws)
     # Simulations of many machines take their time and are for the view itself.

@@ -97,7 +97,7 @@ class Prepared:
         source: Where the view comes from.
         view: The view, in memory of its own.
         content: What ``settings.json`` will say.
-        run: :func:`~nprep.runs.folder.run_digest` of the run.
+        run: ``run_digest`` of the run.
     """
 
     settings: ReplaySettings
@@ -166,7 +166,7 @@ def run_replay(
         jobs: Number of processes, which affects no result; 1 runs the trials in this one.
         resume: Whether to continue a run in ``folder``.
         workers: What runs the trials instead of ``jobs`` processes of this machine.
-        lines: Where progress goes, for a program (see :class:`nprep.replays.progress.Progress`).
+        lines: Where progress goes, for a program (see ``nprep.replays.progress.Progress``).
 
     Raises:
         NprepError: If something that the user asked for cannot be done; nothing is left behind
@@ -189,11 +189,11 @@ def run_shard(
     workers: Workers | None = None,
     lines: JsonLines | None = None,
 ) -> list[Block]:
-    """Runs a part of a replay, for :func:`nprep.replays.merge.merge`.
+    """Runs a part of a replay, for ``nprep.replays.merge.merge``.
 
     Args:
         settings: Of the whole replay.
-        source: See :func:`run_replay`, as for what follows.
+        source: See ``run_replay``, as for what follows.
         folder: Where this part's trials go; each part needs its own.
         shard: Which part.
         jobs: Number of processes.
@@ -205,7 +205,7 @@ def run_shard(
         The blocks of this part, all of them stored.
 
     Raises:
-        NprepError: See :func:`run_replay`.
+        NprepError: See ``run_replay``.
     """
     blocks = shard.select(blocks_of(settings))
     prepared = prepare(settings, source, shard)

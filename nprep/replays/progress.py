@@ -1,7 +1,7 @@
 """How far a replay is and how long it will take.
 
 On a terminal a table that is drawn anew, elsewhere a line now and then (see
-:class:`nprep._console.Display`); on request lines of JSON on standard output.
+``nprep._console.Display``); on request lines of JSON on standard output.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs blocks of trials in this process, or in others (see :mod:`nprep._workers`)."""
+"""Runs blocks of trials in this process, or in others (see ``nprep._workers``)."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Work:
         blocks: The blocks whose results are missing.
         settings: Of the replay.
         view: The architectures.
-        digest: :func:`~nprep.runs.settings.view_digest` of the view.
+        digest: ``view_digest`` of the view.
         source: Where other processes get the view from.
         folder: The run's folder.
-        run: :func:`~nprep.runs.folder.run_digest` of the run.
+        run: ``run_digest`` of the run.
         notice: Is told, in a sentence, what a user may want to know, such as a worker's death.
     """
 
@@ -122,7 +122,7 @@ class BlockRunner:
 
     Attributes:
         source: Where the view comes from.
-        digest: :func:`~nprep.runs.settings.view_digest` of the view.
+        digest: ``view_digest`` of the view.
         settings: Of the replay.
         methods: Settings of its methods, as they are where the replay was started.
     """

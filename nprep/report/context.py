@@ -20,7 +20,7 @@ class Context:
         runs: The runs.
         qualities: What ``python -m nprep.quality`` wrote.
         table: Where the table is, if not where the runs say.
-        band: Around the lines (see :data:`nprep.plot.data.BANDS`).
+        band: Around the lines (see ``nprep.plot.data.BANDS``).
         say: Tells a person what is being done.
     """
 

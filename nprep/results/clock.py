@@ -3,7 +3,7 @@
 Simulated: how long trainings take is the table's; nothing depends on this computer. A method says
 what may be trained side by side by the rounds of its traces; one whose choices depend on what has
 ended when a machine becomes free has run anew for each number of machines
-(:mod:`nprep.runs.concurrent`).
+(``nprep.runs.concurrent``).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def by_time(method: str, train_samples: int, trials: Sequence[Steps], end: float
 
     Returns:
         Curves whose ``axis`` holds all times at which a trial changes, or where these are too many
-        about as many as :data:`MAX_POINTS`.
+        about as many as ``MAX_POINTS``.
     """
     start = max(float(trial.times[0]) for trial in trials)
     changes = np.unique(np.concatenate([trial.times for trial in trials]))

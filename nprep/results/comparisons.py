@@ -38,13 +38,13 @@ def mean_of(values: NDArray[np.float64], weights: NDArray[np.float64]) -> Estima
 
     Args:
         values: (T,).
-        weights: (B, T) of :func:`~nprep.results.statistics.bootstrap_weights`.
+        weights: (B, T) of ``bootstrap_weights``.
     """
     return Estimate(float(values.mean()), *interval(weights @ values))
 
 
 def median_of(values: NDArray[np.float64], weights: NDArray[np.float64]) -> Estimate:
-    """The median over trials; arguments as of :func:`mean_of`.
+    """The median over trials; arguments as of ``mean_of``.
 
     Resamples have the lower of two medians where their number of trials is even: without this their
     medians would lie between values that no trial has.
@@ -93,7 +93,7 @@ def probability_of_better(
     Args:
         ours: (T,) accuracies.
         theirs: (U,) accuracies.
-        our_weights: (B, T) of :func:`~nprep.results.statistics.bootstrap_weights`.
+        our_weights: (B, T) of ``bootstrap_weights``.
         their_weights: (B, U).
     """
     order = np.argsort(theirs, kind="stable")
@@ -137,5 +137,5 @@ def trials_needed(values: NDArray[np.float64], width: float) -> int:
 
 
 def weights_for(curves: Curves, resamples: int, seed: int) -> NDArray[np.float64]:
-    """:func:`~nprep.results.statistics.bootstrap_weights` for a method's trials."""
+    """``bootstrap_weights`` for a method's trials."""
     return bootstrap_weights(curves.method, len(curves.test), resamples, seed)

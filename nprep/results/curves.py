@@ -225,7 +225,7 @@ def sample_grid(horizon: int, extra: Sequence[int] = ()) -> list[int]:
         extra: More that must be among them where they are within reach.
 
     Returns:
-        Ascending; evenly spaced on a log scale, with :data:`KEY_SAMPLES` and the horizon.
+        Ascending; evenly spaced on a log scale, with ``KEY_SAMPLES`` and the horizon.
     """
     decades = np.log10(max(horizon, 1))
     even = 10 ** np.linspace(0, decades, 1 + int(np.ceil(_POINTS_PER_DECADE * decades)))
@@ -246,7 +246,7 @@ def spread(values: NDArray[np.float64]) -> dict[str, float]:
 
 
 def curve_row(curves: Curves, samples: int) -> dict[str, float | int | str]:
-    """What :data:`CSV_COLUMNS` name, at one number of samples."""
+    """What ``CSV_COLUMNS`` name, at one number of samples."""
     column = curves.column(samples)
     row: dict[str, float | int | str] = {
         "method": curves.method,

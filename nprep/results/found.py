@@ -39,7 +39,7 @@ def best_found(
     The order is for the reader, who may look at test accuracy; no search did.
 
     Args:
-        ends: :func:`deployed` of each method.
+        ends: ``deployed`` of each method.
         view: What was searched.
         count: How many.
 

@@ -43,7 +43,7 @@ def cost_to_reach(
 
     Args:
         curves: What the means are of; says what their columns stand for.
-        means: (B, L); see :func:`first_reached`, as for targets and result.
+        means: (B, L); see ``first_reached``, as for targets and result.
         targets: (K,) or (B, K).
     """
     reached = first_reached(means, targets)
@@ -197,7 +197,7 @@ def speedups_at_targets(
         baseline: Curves of the method it is compared with, by the same measure of cost.
         metric: "validation" or "test".
         targets: (K,) percent.
-        resamples: :func:`bootstrap_means` of both.
+        resamples: ``bootstrap_means`` of both.
     """
     pair = (predictor, baseline)
     points = [
@@ -233,7 +233,7 @@ def speedup_at_cost(
         baseline: Curves of the method it is compared with.
         metric: "validation" or "test".
         cost: At most the baseline's end.
-        resamples: :func:`bootstrap_means` of both; the target is drawn anew with each.
+        resamples: ``bootstrap_means`` of both; the target is drawn anew with each.
     """
     column = baseline.column(cost)
     target = baseline.metric(metric)[:, column].mean(keepdims=True)
@@ -252,7 +252,7 @@ def first_reach_speedup(
     cost: float,
     resamples: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> Speedup:
-    """Like :func:`speedup_at_cost`, but both methods are counted by where they first get there.
+    """Like ``speedup_at_cost``, but both methods are counted by where they first get there.
 
     The mean curve of the baseline is often as good, or nearly, long before ``cost``; dividing
     ``cost`` itself by what the predictor needs then flatters the predictor.
@@ -262,7 +262,7 @@ def first_reach_speedup(
         baseline: Curves of the method it is compared with.
         metric: "validation" or "test".
         cost: At most the baseline's end; the baseline's mean there is the target.
-        resamples: :func:`bootstrap_means` of both; the target is drawn anew with each.
+        resamples: ``bootstrap_means`` of both; the target is drawn anew with each.
     """
     column = baseline.column(cost)
     pair = (predictor, baseline)

@@ -226,7 +226,7 @@ def summarize(
         all_curves: One for each method, by samples.
         settings: Of the replay.
         header: What ``settings.json`` says; repeated, so that the summary stands alone.
-        best: :func:`best_of` the view; without it there is no regret.
+        best: ``best_of`` the view; without it there is no regret.
         timed: The same curves by training time; none where times are not known.
         timelines: Of each method and each number of machines; none where not asked for.
     """

@@ -235,7 +235,7 @@ def _clock(clock: dict[str, Any]) -> list[str]:
 
 
 def format_days(seconds: float) -> str:
-    """A long duration for people: "3.2 d", "5.1 h", else as :func:`~nprep._console.duration`."""
+    """A long duration for people: "3.2 d", "5.1 h", else as ``duration``."""
     if seconds >= 2 * 86_400:
         return f"{seconds / 86_400:,.1f} d"
     if seconds >= 2 * 3600:

@@ -36,7 +36,7 @@ class StoredTrials:
         horizons: Largest number of samples of a trial, by method.
         shape: (M, R): the view's numbers of architectures and of repeats.
         budgets: The view's lengths of training in epochs, the last in full.
-        digest: :func:`~nprep.runs.folder.run_digest` of the run.
+        digest: ``run_digest`` of the run.
     """
 
     folder: Path

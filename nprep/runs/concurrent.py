@@ -118,7 +118,7 @@ def write_concurrent(
         method: Name of the method.
         workers: Number of machines.
         trials: All of its trials.
-        run: :func:`~nprep.runs.folder.run_digest` of the run.
+        run: ``run_digest`` of the run.
     """
     buffer = io.BytesIO()
     arrays = {name: getattr(trials, name) for name in _ARRAYS}
@@ -137,7 +137,7 @@ def read_concurrent(
         workers: Number of machines.
         trials: How many there must be.
         shape: (M, R): the view's numbers of cells and of repeats.
-        run: :func:`~nprep.runs.folder.run_digest` of the run that they must be of.
+        run: ``run_digest`` of the run that they must be of.
 
     Raises:
         FileNotFoundError: If there is no file.

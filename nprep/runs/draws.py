@@ -63,7 +63,7 @@ class DrawnSource:
     number: int
 
     def load(self) -> View:
-        """The view (see :class:`~nprep.runs.settings.ViewSource`)."""
+        """The view (see ``ViewSource``)."""
         return self.load_with(_draw)
 
     def load_with(self, draw: Callable[[Path, int], View]) -> View:

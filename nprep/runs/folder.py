@@ -76,7 +76,7 @@ class Results:
         repeats: (T, S) uint8.
         lengths: (T,) int32; the number of queries charged.
         epochs: (T, S) uint16; the lengths of the runs, or None if all were trained in full.
-        rounds: (T, Q) int32; where the rounds of :class:`~nprep.search.trace.Trace` begin, filled
+        rounds: (T, Q) int32; where the rounds of ``Trace`` begin, filled
             up with the trial's length; None if each query was a round of its own.
     """
 
@@ -193,7 +193,7 @@ def write_block(folder: Path, block: Block, results: Results, run: str) -> None:
         folder: The run's folder.
         block: The block.
         results: Of its trials.
-        run: :func:`run_digest` of the run.
+        run: ``run_digest`` of the run.
     """
     arrays = {
         name: getattr(results, name)
@@ -221,7 +221,7 @@ def read_block(
         block: The block.
         horizon: The largest number of samples of a trial.
         view_shape: (M, R); what positions and repeats must fit into.
-        run: :func:`run_digest` of the run that they must be of; None: of any.
+        run: ``run_digest`` of the run that they must be of; None: of any.
         budgets: Lengths of training in epochs that there are, the last in full; None: any.
 
     Raises:
@@ -317,14 +317,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def opened(folder: Path, settings: dict[str, Any], resume: bool) -> Iterator[None]:
-    """Holds a run's folder, made ready by :func:`open_folder`, against a second writer.
+    """Holds a run's folder, made ready by ``open_folder``, against a second writer.
 
     A folder that was made here vanishes if the run fails before a block of trials is stored.
 
     Args:
         folder: The folder.
-        settings: See :func:`open_folder`.
-        resume: See :func:`open_folder`.
+        settings: See ``open_folder``.
+        resume: See ``open_folder``.
 
     Raises:
         RunFolderError: If the folder cannot be used.

@@ -32,7 +32,7 @@ def write_predictions(folder: Path, method: str, predictions: StoredPredictions,
         folder: The run's folder.
         method: Name of the method.
         predictions: Of its first trial.
-        run: :func:`~nprep.runs.folder.run_digest` of the run.
+        run: ``run_digest`` of the run.
     """
     arrays: dict[str, NDArray[Any]] = {"known": predictions.known, "scores": predictions.scores}
     if predictions.accepted is not None:
@@ -51,7 +51,7 @@ def read_predictions(folder: Path, method: str, cells: int, run: str) -> StoredP
         folder: The run's folder.
         method: Name of the method.
         cells: Number M of architectures of the view.
-        run: :func:`~nprep.runs.folder.run_digest` of the run that they must be of.
+        run: ``run_digest`` of the run that they must be of.
 
     Raises:
         ValueError: If the file is damaged or not what its name says.

@@ -36,7 +36,7 @@ class Published:
         metric: "validation" or "test".
         samples: After how many samples; 0 where the method has no budget.
         percent: The mean over trials.
-        confidence: A key of :data:`CONFIDENCE`.
+        confidence: A key of ``CONFIDENCE``.
         source: Where it stands.
     """
 
@@ -55,7 +55,7 @@ class NamedProtocol:
     Attributes:
         rules: The rules.
         source: What they were taken from.
-        methods: Names for :func:`nprep.search.registry.make_method`.
+        methods: Names for ``nprep.search.registry.make_method``.
         samples: Budget of the sequential methods; under a limit of seconds, no more than a cap.
         train_samples: Number N of cells that predictors train on.
         top_k: Number K of cells that they have trained in the end.

@@ -30,7 +30,7 @@ class ReplaySettings:
     """Everything that the results depend on, the view apart.
 
     Attributes:
-        methods: Names for :func:`nprep.search.registry.make_method`, or methods themselves.
+        methods: Names for ``nprep.search.registry.make_method``, or methods themselves.
         trials: Number of trials of each method.
         samples: Budget of the sequential methods.
         train_samples: Number N of cells that predictors train on.
@@ -194,7 +194,7 @@ class ReplaySettings:
 
 
 def settings_from(run: dict[str, Any]) -> ReplaySettings:
-    """The settings that :meth:`ReplaySettings.to_json` made JSON of.
+    """The settings that ``ReplaySettings.to_json`` made JSON of.
 
     Args:
         run: What lies under "run" in ``settings.json``; methods are known by their names.
@@ -247,7 +247,7 @@ class _ProtocolSource:
     protocol: ReplayProtocol
 
     def load(self) -> View:
-        """The view (see :class:`ViewSource`)."""
+        """The view (see ``ViewSource``)."""
         return with_rules(self.source.load(), self.protocol)
 
     def describe(self) -> dict[str, object]:
@@ -268,7 +268,7 @@ class TableSource:
     view: str
 
     def load(self) -> View:
-        """Opens the table (see :class:`ViewSource`)."""
+        """Opens the table (see ``ViewSource``)."""
         # h5py costs start-up time that a command with a wrong setting need not pay.
         from nprep.table.table import Table
 
@@ -281,7 +281,7 @@ class TableSource:
 
 @dataclass(frozen=True)
 class ViewInMemory:
-    """Hands out a view that is at hand already (see :class:`ViewSource`).
+    """Hands out a view that is at hand already (see ``ViewSource``).
 
     Attributes:
         view: The view.

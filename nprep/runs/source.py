@@ -29,7 +29,7 @@ def open_source(table: Path | None, view: str | None) -> ViewSource:
     """The view of a table, or of the default one; None is the fullest view it has.
 
     Args:
-        table: A file, or a name that :data:`nprep.table.named.NAMED` has; None: the default table.
+        table: A file, or a name that ``nprep.table.named.NAMED`` has; None: the default table.
         view: Name of the view.
     """
     path = default_table() if table is None else _found(table)

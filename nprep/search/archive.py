@@ -163,7 +163,7 @@ class Archive(abc.ABC):
 
         Args:
             count: How many.
-            sampling: "specs" or "cells" (see :class:`nprep.search.rules.ReplayProtocol`).
+            sampling: "specs" or "cells" (see ``nprep.search.rules.ReplayProtocol``).
 
         Returns:
             Different new ones; fewer than ``count`` where fewer are left.
@@ -201,7 +201,7 @@ class PlainArchive(Archive):
     """An archive on any pool; children are made by the space's own mutation."""
 
     def __init__(self, pool: Pool, evaluator: Evaluator, rng: np.random.Generator) -> None:
-        """Starts with nothing; see :class:`Archive`. ``rng`` is advanced by every draw."""
+        """Starts with nothing; see ``Archive``. ``rng`` is advanced by every draw."""
         super().__init__(pool, evaluator)
         self._rng = rng
         self._taken: set[int] = set()
@@ -210,11 +210,11 @@ class PlainArchive(Archive):
         self._taken.update(chosen.positions.tolist())
 
     def draw(self, count: int, sampling: str = "specs") -> Positions:
-        """See :meth:`Archive.draw`."""
+        """See ``Archive.draw``."""
         return Positions(plain.draw_new(self.pool, self._rng, count, self._taken, sampling))
 
     def candidates(self, rules: Breeding, capacity: int) -> Positions:
-        """See :meth:`Archive.candidates`; the rates of edges and operations mean nothing here."""
+        """See ``Archive.candidates``; the rates of edges and operations mean nothing here."""
         best = np.argsort(-self.values, kind="stable")[: rules.parents]
         found: dict[int, None] = {}
         for parent in self.positions[best]:
@@ -236,7 +236,7 @@ class CellArchive(Archive):
     """
 
     def __init__(self, view: View, evaluator: Evaluator, state: NDArray[np.uint64]) -> None:
-        """Starts with nothing; see :class:`Archive`. ``state`` is advanced by every draw."""
+        """Starts with nothing; see ``Archive``. ``state`` is advanced by every draw."""
         super().__init__(view, evaluator)
         self.genotypes = Genotypes.empty(0)
         self._state = state
@@ -254,7 +254,7 @@ class CellArchive(Archive):
         )
 
     def draw(self, count: int, sampling: str = "specs") -> Genotypes:
-        """See :meth:`Archive.draw`."""
+        """See ``Archive.draw``."""
         drawn = Genotypes.empty(count)
         found = draw_many_new(
             self._state, self._space, sampling == "specs", self._taken,
@@ -265,7 +265,7 @@ class CellArchive(Archive):
         return drawn
 
     def candidates(self, rules: Breeding, capacity: int) -> Genotypes:
-        """See :meth:`Archive.candidates`."""
+        """See ``Archive.candidates``."""
         best = np.argsort(-self.values, kind="stable")[: rules.parents]
         parents = self.genotypes.take(best)
         bred = Genotypes.empty(capacity)

@@ -36,7 +36,7 @@ class RandomSearch(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
+        """Runs one trial per seed (see ``nprep.search.method.Method``)."""
         if not has_compiled_loops(pool):
             traces = []
             for seed in seeds:
@@ -133,7 +133,7 @@ class RegularizedEvolution(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
+        """Runs one trial per seed (see ``nprep.search.method.Method``)."""
         if not has_compiled_loops(pool):
             traces = []
             for seed in seeds:
@@ -165,8 +165,8 @@ class RegularizedEvolution(Preset):
     ) -> list[TimedTrace]:
         """Runs one trial per seed with ``workers`` trainings in flight.
 
-        See :func:`nprep.kernels.search.concurrency.evolve_concurrently`. With one worker the traces
-        are those of :meth:`run_block`.
+        See ``nprep.kernels.search.concurrency.evolve_concurrently``. With one worker the traces
+        are those of ``run_block``.
         """
         # Compiled when a clock is asked for.
         from nprep.kernels.search.concurrency import evolve_concurrently
@@ -231,7 +231,7 @@ class Oracle(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
+        """Runs one trial per seed (see ``nprep.search.method.Method``)."""
         assert isinstance(pool, View)
         validation = np.ascontiguousarray(pool.validation, np.float32)
         traces = []

@@ -1,6 +1,6 @@
 """The way into the compiled loops, which search tables of NASBench-101.
 
-A method that has a compiled twin takes it where :func:`has_compiled_loops` says so, and runs its
+A method that has a compiled twin takes it where ``has_compiled_loops`` says so, and runs its
 plain form on every other pool.
 """
 

@@ -76,7 +76,7 @@ class EnsemblePredictor(NeuralPredictor):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
+        """Runs one trial per seed (see ``nprep.search.method.Method``)."""
         backend = backend_of(pool, self.backend)
         trials = [PredictorTrial(self, pool, seed, samples, protocol) for seed in seeds]
         for group in groups_of(pool, [trial for trial in trials if not trial.evaluator.done]):

@@ -74,7 +74,7 @@ class OpenPool(Pool, Protocol):
     def evaluator(
         self, seed: np.random.SeedSequence, samples: int, protocol: ReplayProtocol
     ) -> Evaluator:
-        """What answers one trial (see :func:`evaluator_of`)."""
+        """What answers one trial (see ``evaluator_of``)."""
 
 
 def evaluator_of(

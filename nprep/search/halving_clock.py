@@ -24,7 +24,7 @@ class Proposer(Protocol):
     """What proposes the cells of brackets (see ``nprep.search.successive_halving.Sampler``)."""
 
     def propose(self, count: int) -> Any:
-        """The :class:`~nprep.search.archive.Proposals` of a bracket."""
+        """The ``Proposals`` of a bracket."""
 
     def learn(self, budget: int, trained: Any, values: NDArray[np.float32]) -> None:
         """Told what trainings gave of some that were proposed."""

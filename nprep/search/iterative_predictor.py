@@ -74,7 +74,7 @@ class IterativePredictor(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
+        """Runs one trial per seed (see ``nprep.search.method.Method``)."""
         backend = backend_of(pool, self.backend)
         trials = [_Trial(self, pool, seed, samples, protocol) for seed in seeds]
         # Trials with candidates of their own go one by one.

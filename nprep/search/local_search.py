@@ -81,7 +81,7 @@ class LocalSearch(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
+        """Runs one trial per seed (see ``nprep.search.method.Method``)."""
         traces = []
         if not has_compiled_loops(pool):
             for seed in seeds:

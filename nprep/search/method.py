@@ -1,8 +1,8 @@
 """What a search method is: blocks of trials, or one object a trial that is asked and told.
 
 Most methods are easiest to write as a *searcher*: one object per trial that is asked for
-architectures and told their values (see :class:`Searcher`). Methods that do many trials at once,
-such as the predictors and the compiled loops, derive from :class:`Method` themselves.
+architectures and told their values (see ``Searcher``). Methods that do many trials at once,
+such as the predictors and the compiled loops, derive from ``Method`` themselves.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Method(abc.ABC):
         spaces: Names of the only spaces that it can search; empty: any.
         backend: What trains its predictor (see ``nprep.predictor.backends.names``); empty for
             methods that leave no choice.
-        concurrent: Whether it has :meth:`run_concurrently`.
+        concurrent: Whether it has ``run_concurrently``.
         needs_table: Whether it needs the values of a table, so that real trainings can't answer it.
     """
 
@@ -201,7 +201,7 @@ class SearcherMethod(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs the trials one after another (see :class:`Method`)."""
+        """Runs the trials one after another (see ``Method``)."""
         traces = []
         for seed in seeds:
             searcher = self.start(pool, np.random.default_rng(stream(seed, SEARCH_STREAM)))

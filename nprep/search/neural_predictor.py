@@ -88,7 +88,7 @@ class NeuralPredictor(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
+        """Runs one trial per seed (see ``nprep.search.method.Method``)."""
         backend = backend_of(pool, self.backend)
         trials = [PredictorTrial(self, pool, seed, samples, protocol) for seed in seeds]
         for group in groups_of(pool, [trial for trial in trials if not trial.evaluator.done]):
@@ -129,7 +129,7 @@ def scores_by_task(
 
 
 class PredictorTrial:
-    """One trial of :class:`NeuralPredictor`, between the steps that its block does together.
+    """One trial of ``NeuralPredictor``, between the steps that its block does together.
 
     Attributes:
         evaluator: Of the trial.
@@ -257,7 +257,7 @@ class MlpPredictor(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
+        """Runs one trial per seed (see ``nprep.search.method.Method``)."""
         traces = []
         for seed in seeds:
             sample_seed, regressor_seed = stream(seed, SEARCH_STREAM).spawn(2)

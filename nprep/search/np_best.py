@@ -99,7 +99,7 @@ class BestPredictor(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
+        """Runs one trial per seed (see ``nprep.search.method.Method``)."""
         return [self._trial(pool, seed, samples, protocol) for seed in seeds]
 
     def _trial(

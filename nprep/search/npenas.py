@@ -72,7 +72,7 @@ class Npenas(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.method.Method`)."""
+        """Runs one trial per seed (see ``nprep.search.method.Method``)."""
         return [self._trial(pool, seed, samples, protocol) for seed in seeds]
 
     def _trial(

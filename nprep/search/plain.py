@@ -60,7 +60,7 @@ def search_randomly(
         pool: The architectures.
         evaluator: Of the trial.
         rng: Advanced.
-        sampling: "cells" or "specs" (see :class:`~nprep.search.rules.ReplayProtocol`).
+        sampling: "cells" or "specs" (see ``ReplayProtocol``).
     """
     while not evaluator.done:
         evaluator.query(pool.sample(max(1, evaluator.left), rng, sampling))
@@ -127,10 +127,10 @@ def evolve_on_machines(
     settings: Evolving,
     workers: int,
 ) -> TimedTrace:
-    """One trial of :func:`evolve` with ``workers`` trainings in flight.
+    """One trial of ``evolve`` with ``workers`` trainings in flight.
 
     A machine that becomes free trains a child of those whose training has ended. With one worker
-    the trial is that of :func:`evolve`.
+    the trial is that of ``evolve``.
 
     Args:
         view: The architectures.

@@ -34,7 +34,7 @@ class PlainSampler:
         Args:
             pool: The architectures.
             seed: Decides the draws.
-            sampling: "cells" or "specs" (see :class:`nprep.search.rules.ReplayProtocol`).
+            sampling: "cells" or "specs" (see ``nprep.search.rules.ReplayProtocol``).
         """
         self._pool = pool
         self._rng = np.random.default_rng(seed)
@@ -74,7 +74,7 @@ class PlainDensitySampler(PlainSampler):
     def __init__(
         self, pool: Pool, seed: np.random.SeedSequence, sampling: str, settings: Densities
     ) -> None:
-        """Prepares a trial (see :class:`PlainSampler`)."""
+        """Prepares a trial (see ``PlainSampler``)."""
         super().__init__(pool, seed, sampling)
         self._settings = settings
         self._trained: dict[int, list[NDArray[np.int32]]] = {}

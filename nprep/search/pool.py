@@ -2,7 +2,7 @@
 
 A method knows a pool, never a file, and never which of the two worlds answers. The two pools:
 
-- :class:`nprep.table.view.View`: the M architectures of a table's view, positions 0 to M - 1;
+- ``nprep.table.view.View``: the M architectures of a table's view, positions 0 to M - 1;
 - the open pool of a study of real trainings: a list that grows as architectures are drawn, each
   within the limits of the study (latency, FLOPs, parameters).
 """

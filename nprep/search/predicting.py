@@ -115,7 +115,7 @@ class Candidates:
         count: int,
         accepts: Callable[[NDArray[np.int32]], NDArray[np.bool_]] | None = None,
     ) -> NDArray[np.int32]:
-        """Positions of the candidates with the highest scores; see :func:`best_new`."""
+        """Positions of the candidates with the highest scores; see ``best_new``."""
         if len(self.positions) == len(self.pool):
             return best_new(scores, known, count, accepts)
         judge = None if accepts is None else (lambda places: accepts(self.positions[places]))

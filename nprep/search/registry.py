@@ -66,7 +66,7 @@ _PREDICTORS = {
 }
 
 
-# Those of other packages: see :func:`register_method`.
+# Those of other packages: see ``register_method``.
 GROUP = "nprep.methods"
 _registered: dict[str, object] = {}
 
@@ -91,7 +91,7 @@ def register_method(name: str, method: object) -> None:
 
     Args:
         name: The name; outputs call a searcher so that has none of its own.
-        method: See :func:`as_method`.
+        method: See ``as_method``.
 
     Raises:
         SettingsError: If it is no method, or the name is taken.
@@ -121,9 +121,9 @@ def make_method(name: str, train_samples: int, backend: str = "auto") -> Method:
     """The method that a name stands for.
 
     Args:
-        name: One of :func:`method_names`, or ``module:Class``, where the class is a
-            :class:`~nprep.search.method.Method` to be made without arguments or the class of a
-            :class:`~nprep.search.method.Searcher`.
+        name: One of ``method_names``, or ``module:Class``, where the class is a
+            ``Method`` to be made without arguments or the class of a
+            ``Searcher``.
         train_samples: The number N of cells that predictors train on.
         backend: What trains and asks predictors, for the methods that leave it open.
 
@@ -168,8 +168,8 @@ def as_method(given: object, name: str | None = None) -> Method:
     """The method that an object or a class of one's own stands for.
 
     Args:
-        given: A :class:`~nprep.search.method.Method`, its class, or the class of a
-            :class:`~nprep.search.method.Searcher`.
+        given: A ``Method``, its class, or the class of a
+            ``Searcher``.
         name: What messages call it, and the name of a searcher that has none of its own.
 
     Raises:

@@ -62,7 +62,7 @@ class RegressorSearch(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.method.Method`).
+        """Runs one trial per seed (see ``nprep.search.method.Method``).
 
         Raises:
             SettingsError: If the regressor does not give one finite number a cell.

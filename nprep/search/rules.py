@@ -95,7 +95,7 @@ def trial_seed(seed: int, method: str, trial: int) -> np.random.SeedSequence:
 
 
 def is_first_trial(seed: np.random.SeedSequence) -> bool:
-    """Whether a seed of :func:`trial_seed` is that of trial 0."""
+    """Whether a seed of ``trial_seed`` is that of trial 0."""
     return seed.spawn_key[-1:] == (0,)
 
 

@@ -76,7 +76,7 @@ class Hyperband(Preset):
         samples: int,
         protocol: ReplayProtocol,
     ) -> list[Trace]:
-        """Runs one trial per seed (see :class:`nprep.search.method.Method`).
+        """Runs one trial per seed (see ``nprep.search.method.Method``).
 
         Raises:
             SettingsError: If the view lacks a length of training.
@@ -142,7 +142,7 @@ class Sampler:
         Args:
             view: The cells.
             seed: Decides the draws.
-            sampling: "cells" or "specs" (see :class:`nprep.search.rules.ReplayProtocol`).
+            sampling: "cells" or "specs" (see ``nprep.search.rules.ReplayProtocol``).
         """
         self._space = view_arrays(view)
         self._state = seed_state(seed)
@@ -217,7 +217,7 @@ class DensitySampler(Sampler):
     def __init__(
         self, view: View, seed: np.random.SeedSequence, sampling: str, settings: Bohb
     ) -> None:
-        """Prepares a trial (see :class:`Sampler`)."""
+        """Prepares a trial (see ``Sampler``)."""
         super().__init__(view, seed, sampling)
         self._settings = settings
         self._codes: dict[int, list[NDArray[np.uint8]]] = {}

@@ -78,7 +78,7 @@ def trace_of(
         positions: (S,) int32.
         repeats: (S,) integers.
         epochs: (S,) lengths of the runs; None: all in full.
-        rounds: See :class:`Trace`.
+        rounds: See ``Trace``.
     """
     validation = view.validation[positions, repeats]
     seconds = view.training_seconds[positions, repeats]

@@ -3,7 +3,7 @@
 A space is one folder under ``nprep/spaces`` or one module of another package. Architectures come in
 *batches*, which nobody but their space looks into: a batch has a length, and ``take`` picks members
 of it. Everything else is asked of the space. A space whose architectures are rows of choices
-derives from :class:`nprep.spaces.choices.ChoiceSpace`, which implements nearly all of it.
+derives from ``nprep.spaces.choices.ChoiceSpace``, which implements nearly all of it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Members:
         return Members(self.space, self.batch.take(positions))
 
     def graphs(self, normalisation: str) -> GraphBatch:
-        """Their graphs; see :meth:`Space.graphs`."""
+        """Their graphs; see ``Space.graphs``."""
         return self.space.graphs(self.batch, normalisation)
 
     def digest(self) -> str:
@@ -100,7 +100,7 @@ class Space(abc.ABC):
     @property
     @abc.abstractmethod
     def code_width(self) -> int:
-        """The number of bytes W that :meth:`to_codes` gives an architecture."""
+        """The number of bytes W that ``to_codes`` gives an architecture."""
 
     @property
     @abc.abstractmethod
@@ -150,7 +150,7 @@ class Space(abc.ABC):
         """(N,) uint64, none of them 0: equal for the same architecture only.
 
         The low bits must be mixed well: look-ups use them as a hash
-        (:func:`nprep.spaces.choices.mix` mixes plain numbers).
+        (``nprep.spaces.choices.mix`` mixes plain numbers).
         """
 
     @abc.abstractmethod
@@ -164,7 +164,7 @@ class Space(abc.ABC):
         Args:
             batch: N architectures.
             normalisation: "row", "symmetric" or "sum"; see
-                :func:`nprep.spaces.graphs.graphs_from_matrices`.
+                ``nprep.spaces.graphs.graphs_from_matrices``.
 
         Raises:
             SettingsError: If the normalisation is unknown.
@@ -192,7 +192,7 @@ class Space(abc.ABC):
 
     @abc.abstractmethod
     def format(self, batch: Any) -> list[str]:
-        """The N texts that :meth:`parse` reads."""
+        """The N texts that ``parse`` reads."""
 
     def describe(self, batch: Any) -> list[dict[str, object]]:
         """What a person wants to know of each architecture: names and plain values."""
@@ -206,7 +206,7 @@ class Space(abc.ABC):
 
     @property
     def stored(self) -> Mapping[str, Stored]:
-        """The arrays that :meth:`to_arrays` gives, by name."""
+        """The arrays that ``to_arrays`` gives, by name."""
         meaning = "codes of the architectures, see the space's to_codes"
         return {"codes": Stored(np.uint8, (self.code_width,), "row, place", meaning)}
 
@@ -216,14 +216,14 @@ class Space(abc.ABC):
         return {}
 
     def to_arrays(self, batch: Any) -> dict[str, NDArray[Any]]:
-        """The arrays of a batch, as :attr:`stored` describes them."""
+        """The arrays of a batch, as ``stored`` describes them."""
         return {"codes": self.to_codes(batch)}
 
     def from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> Any:
         """The batch of such arrays, without a copy where that can be.
 
         Raises:
-            InvalidSpecError: If they are none that :meth:`to_arrays` gives.
+            InvalidSpecError: If they are none that ``to_arrays`` gives.
         """
         return self.from_codes(arrays["codes"])
 
@@ -241,7 +241,7 @@ class Space(abc.ABC):
         return {"architecture": texts, **facts, **self.columns(batch)}
 
     def export_texts(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-        """The columns of :meth:`export` for files that hold texts: lists or arrays of (N,)."""
+        """The columns of ``export`` for files that hold texts: lists or arrays of (N,)."""
         return {
             name: column.astype(np.str_) if column.dtype.kind == "S" else column
             for name, column in columns.items()

@@ -17,7 +17,7 @@ NORMALISATIONS = ("row", "symmetric", "sum")
 class HasGraphs(Protocol):
     """What predictors learn from and rank: architectures that can be had as graphs.
 
-    :class:`nprep.spaces.base.Members` of any space, cells of NASBench-101, or graphs themselves.
+    ``nprep.spaces.base.Members`` of any space, cells of NASBench-101, or graphs themselves.
     """
 
     def __len__(self) -> int:
@@ -114,7 +114,7 @@ class GraphBatch:
 
 
 def check_normalisation(normalisation: str) -> None:
-    """Refuses a name that is none of :data:`NORMALISATIONS`.
+    """Refuses a name that is none of ``NORMALISATIONS``.
 
     Raises:
         SettingsError: If it is unknown.

@@ -1,13 +1,13 @@
 """Spaces by name: those that come with the package, and those of other packages.
 
 Another package adds its space by an entry point of the group ``nprep.spaces`` in its
-``pyproject.toml``, whose name is the space's and whose value is a :class:`~nprep.spaces.base.Space`
+``pyproject.toml``, whose name is the space's and whose value is a ``Space``
 or a function without arguments that makes one::
 
     [project.entry-points."nprep.spaces"]
     my-space = "my_package.space:MySpace"
 
-A script adds one with :func:`register`.
+A script adds one with ``register``.
 """
 
 from __future__ import annotations

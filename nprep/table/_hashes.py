@@ -48,7 +48,7 @@ def find_hashes(
 
     Args:
         hashes: (N, 16) uint8, ascending.
-        starts: Of :func:`first_rows`.
+        starts: Of ``first_rows``.
         wanted: (M, 16) uint8.
     """
     rows = np.full(len(wanted), -1, np.int32)

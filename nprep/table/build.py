@@ -18,7 +18,7 @@ def build_table(source: ModuleType, arguments: argparse.Namespace) -> Path:
     """Builds a table and writes it.
 
     Args:
-        source: A module of :mod:`nprep.table.sources`.
+        source: A module of ``nprep.table.sources``.
         arguments: Those of the source, and ``output``: a path, or None for the place of the
             default table where the source builds it.
 
@@ -65,13 +65,13 @@ def build_from_file(name: str, path: Path, output: Path, **settings: object) -> 
     """Builds a table from a file, with the default settings of its source.
 
     Args:
-        name: Of the source, a key of :data:`nprep.table.sources.SOURCES`.
+        name: Of the source, a key of ``nprep.table.sources.SOURCES``.
         path: The file.
         output: The table to write.
         settings: Arguments of the source that are not the default ones.
 
     Returns:
-        As :func:`build_table`, which raises the same errors.
+        As ``build_table``, which raises the same errors.
     """
     source = source_named(name)
     parser = Parser(add_help=False)

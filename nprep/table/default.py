@@ -1,6 +1,6 @@
 """The table that is used where none is named: the fitted surrogate, built once per user.
 
-It lies in the cache folder (see :func:`nprep.kernels.cache.cache_folder`).
+It lies in the cache folder (see ``nprep.kernels.cache.cache_folder``).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def alone_with(path: Path) -> Iterator[None]:
     What a killed build left behind is removed.
 
     Args:
-        path: The table's file, of :func:`cache_file`.
+        path: The table's file, of ``cache_file``.
 
     Raises:
         TableError: If the folder cannot be written.

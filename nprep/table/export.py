@@ -140,7 +140,7 @@ def to_numpy(table: Table, conditions: Sequence[Condition] = ()) -> dict[str, ND
 
     Returns:
         "row" (M,) int32, the columns of the space, and the metric columns: float32, with uint8
-        codes of :class:`~nprep.table.schema.Provenance`. The columns of NASBench-101 are
+        codes of ``Provenance``. The columns of NASBench-101 are
         "module_hash" (M,) of 32 bytes, "adjacency_bits" (M,) uint32, "operations" (M, 7) uint8
         codes, "num_vertices" and "trainable_parameters"; other spaces have at least
         "architecture" (M,) bytes.
@@ -163,7 +163,7 @@ def to_numpy(table: Table, conditions: Sequence[Condition] = ()) -> dict[str, ND
 
 
 def to_npz(table: Table, path: Path, conditions: Sequence[Condition] = ()) -> int:
-    """Writes the arrays of :func:`to_numpy` to a compressed ``.npz``; no pickled objects.
+    """Writes the arrays of ``to_numpy`` to a compressed ``.npz``; no pickled objects.
 
     Returns:
         The number of cells.

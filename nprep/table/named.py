@@ -2,7 +2,7 @@
 
 A name stands wherever a table file does: ``--table nb201-cifar10``, ``nprep.load("freerea")``. The
 public file is fetched once, whatever version of this package asks, and its SHA-256 is checked
-(:mod:`nprep.table.download`); the table is built anew for each version.
+(``nprep.table.download``); the table is built anew for each version.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def named_table(name: str) -> Path:
     Processes that ask at once wait for the first one.
 
     Args:
-        name: A key of :data:`NAMED`.
+        name: A key of ``NAMED``.
 
     Raises:
         TableError: If there is no such name, or the table cannot be built.
@@ -128,7 +128,7 @@ def open_table(table: str | os.PathLike[str]) -> Table:
     """Opens a table by its name or its file.
 
     Args:
-        table: A key of :data:`NAMED`, or a file; a file of that name comes first.
+        table: A key of ``NAMED``, or a file; a file of that name comes first.
 
     Raises:
         NprepError: If it cannot be had or is no table.

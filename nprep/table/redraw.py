@@ -166,11 +166,11 @@ def completed_draw(table: Table, draw: int, threads: int | None = None) -> View:
     Args:
         table: With the view ``completed``.
         draw: 0: the table's own; others: what builds with the seeds from
-            :func:`build_seed_of` would have made.
+            ``build_seed_of`` would have made.
         threads: None: one for each processor. The result does not depend on it.
 
     Raises:
-        TableError: As :func:`redraw` and :func:`build_seed_of`.
+        TableError: As ``redraw`` and ``build_seed_of``.
     """
     if draw == 0:
         return table.view("completed")

@@ -70,7 +70,7 @@ class Metric:
     Attributes:
         values: float32, (N, B, R) [row, budget, repeat] or (N, B) means over the repeats; NaN where
             missing.
-        provenance: uint8 of :class:`Provenance`, the same shape; MISSING just where NaN.
+        provenance: uint8 of ``Provenance``, the same shape; MISSING just where NaN.
     """
 
     values: NDArray[np.float32]

@@ -259,7 +259,7 @@ class Table(Viewable):
         rng: np.random.Generator | None = None,
         clock: Clock | None = None,
     ) -> dict[str, NDArray[np.float32]]:
-        """Trainings of many cells; like :meth:`query` for each of (M,) rows.
+        """Trainings of many cells; like ``query`` for each of (M,) rows.
 
         Returns:
             "validation_accuracy" and whatever else of the metrics the table has, each (M,) float32.

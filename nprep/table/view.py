@@ -44,7 +44,7 @@ class Fidelity:
 class View:
     """A set of M architectures with everything that a replay needs.
 
-    It is a pool (see :class:`nprep.search.pool.Pool`): search methods address architectures by
+    It is a pool (see ``nprep.search.pool.Pool``): search methods address architectures by
     their position 0..M-1.
 
     Attributes:
@@ -60,7 +60,7 @@ class View:
         provenance: Counts of values by provenance, for each metric, to be shown and stored.
         test_runs: (M, R) float32; test accuracy of each of these repeats, or None where
             only means are known.
-        lower: Shorter trainings, by their number of epochs; see :meth:`at`.
+        lower: Shorter trainings, by their number of epochs; see ``at``.
         space: The space that the architectures are of.
         full_epochs: Length of a training in full.
     """
@@ -123,7 +123,7 @@ class View:
     def sample(
         self, count: int, rng: np.random.Generator, sampling: str = "cells"
     ) -> NDArray[np.int32]:
-        """Random architectures, with repetition (see :class:`nprep.search.pool.Pool`)."""
+        """Random architectures, with repetition (see ``nprep.search.pool.Pool``)."""
         if sampling == "cells":
             return rng.integers(len(self), size=count, dtype=np.int32)
         found: list[NDArray[np.int32]] = []

@@ -19,7 +19,7 @@ class BackendSuite:
     """Derive from it, name the class ``Test...`` and set ``name``, or override ``backend``.
 
     Attributes:
-        name: What :func:`nprep.predictor.backends.make.make_backend` takes.
+        name: What ``nprep.predictor.backends.make.make_backend`` takes.
         tolerance: Largest difference of a prediction from that of the numba backend.
     """
 

@@ -65,7 +65,7 @@ class PlainBatch:
         return Batch(torch.from_numpy(self.images), torch.from_numpy(self.labels), self.unreadable)
 
     def pin_memory(self) -> Batch:
-        """See :meth:`Batch.pin_memory`."""
+        """See ``Batch.pin_memory``."""
         return self.tensors().pin_memory()
 
 

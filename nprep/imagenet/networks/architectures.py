@@ -66,7 +66,7 @@ def parse_cell(text: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def arch_of(space: Space, batch: Any) -> list[str]:
-    """What :func:`build` calls the architectures of a space.
+    """What ``build`` calls the architectures of a space.
 
     Args:
         space: A space whose networks can be built.
@@ -91,7 +91,7 @@ def arch_of(space: Space, batch: Any) -> list[str]:
 
 
 def parse_arch(space: Space, text: str) -> Any:
-    """The batch of one architecture that :func:`arch_of` wrote."""
+    """The batch of one architecture that ``arch_of`` wrote."""
     if space.name == "nb101":
         matrix, operations = parse_cell(text)
         names = [_NAMES[code] for code in operations.tolist()]

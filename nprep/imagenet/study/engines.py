@@ -163,7 +163,7 @@ class WorkerEngine:
 
     @property
     def parallel(self) -> int:
-        """See :class:`Engine`."""
+        """See ``Engine``."""
         return max(1, self._workers.places)
 
     def run(
@@ -172,7 +172,7 @@ class WorkerEngine:
         started: Callable[[Task], None],
         ended: Callable[[Task, Outcome], None],
     ) -> None:
-        """See :class:`Engine`; a training whose process dies is resumed a few times."""
+        """See ``Engine``; a training whose process dies is resumed a few times."""
         waiting = deque(tasks)
         deaths: dict[int, int] = {}
         for one in self._workers.run(
@@ -216,7 +216,7 @@ def make_engine(
         device: "auto", "cpu" or "cuda".
         gpus: GPUs of one training on a cluster.
         cpus: CPUs of one training on a cluster.
-        notice: See :class:`WorkerEngine`.
+        notice: See ``WorkerEngine``.
 
     Raises:
         SettingsError: If jobs are negative or no cluster answers.

@@ -49,7 +49,7 @@ class Trainings(Protocol):
 
 
 class StudyEvaluator:
-    """One trial of a study (see :class:`nprep.search.evaluator.Evaluator`).
+    """One trial of a study (see ``nprep.search.evaluator.Evaluator``).
 
     Attributes:
         is_first: A method has one trial in a study, whose predictions are kept.
@@ -99,7 +99,7 @@ class StudyEvaluator:
     def query(
         self, positions: NDArray[np.int32], budget: int | None = None, final: bool = False
     ) -> NDArray[np.float32]:
-        """Trains architectures (see :class:`nprep.search.evaluator.Evaluator`).
+        """Trains architectures (see ``nprep.search.evaluator.Evaluator``).
 
         Raises:
             IndexError: If a position is outside the pool.

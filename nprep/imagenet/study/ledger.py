@@ -161,7 +161,7 @@ class Ledger:
         Args:
             method: Who asks.
             start: How many queries it made before.
-            phase: See :class:`Query`.
+            phase: See ``Query``.
             stage: "proxy" or "full": how long the networks are to be trained.
             encodings: The networks; those trained already at that stage are not trained again.
 

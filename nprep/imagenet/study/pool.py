@@ -1,6 +1,6 @@
 """The architectures of a study by position: all of a small space, a growing list of a large one.
 
-Both are pools (see :mod:`nprep.search.pool`), so every method that searches a table searches a
+Both are pools (see ``nprep.search.pool``), so every method that searches a table searches a
 study. What lies outside the study's limits is not in the pool. A method that is run again with the
 same seed draws the same architectures, and the same positions.
 """
@@ -166,11 +166,11 @@ class ListedPool(StudyPool):
         return self._batch
 
     def find(self, batch: Any) -> NDArray[np.int32]:
-        """See :class:`StudyPool`."""
+        """See ``StudyPool``."""
         return self._index.find(self.space.keys(batch))
 
     def take(self, positions: NDArray[np.integer]) -> Any:
-        """See :class:`StudyPool`."""
+        """See ``StudyPool``."""
         return self._batch.take(positions)
 
     def sample(
@@ -213,7 +213,7 @@ class DrawnPool(StudyPool):
         return positions
 
     def take(self, positions: NDArray[np.integer]) -> Any:
-        """See :class:`StudyPool`."""
+        """See ``StudyPool``."""
         return self.space.from_codes(self._codes[: len(self)][positions])
 
     def sample(

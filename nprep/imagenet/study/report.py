@@ -207,7 +207,7 @@ def draw_pareto(axes: Any, points: dict[str, Cloud], label: str) -> None:
 
     Args:
         axes: Of matplotlib.
-        points: See :func:`clouds`.
+        points: See ``clouds``.
         label: Of the cost axis.
     """
     # Okabe and Ito's colours, told apart by colour-blind people too. Methods share networks: the

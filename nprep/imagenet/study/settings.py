@@ -21,7 +21,7 @@ class StudySettings:
     """What decides a study.
 
     Attributes:
-        methods: Names of the methods (see :func:`nprep.search.registry.make_method`), run one after
+        methods: Names of the methods (see ``nprep.search.registry.make_method``), run one after
             another; they share trainings.
         train_samples: N.
         top_k: K.

@@ -289,7 +289,7 @@ class Study:
 
 
 class MethodTrainings:
-    """The trainings of one method of a study (see :mod:`nprep.imagenet.study.evaluator`)."""
+    """The trainings of one method of a study (see ``nprep.imagenet.study.evaluator``)."""
 
     def __init__(self, study: Study, method: str) -> None:
         """Takes the study and the name of the method."""

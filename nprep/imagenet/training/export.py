@@ -22,7 +22,7 @@ def export(model: nn.Module, about: dict[str, Any], target: Path, formats: list[
 
     Args:
         model: In evaluation mode.
-        about: See :func:`nprep.imagenet.training.weights.about`; goes into every file.
+        about: See ``nprep.imagenet.training.weights.about``; goes into every file.
         target: Path without an ending.
         formats: Some of FORMATS.
 

@@ -226,7 +226,7 @@ class RunFolder:
             self._handlers[number] = signal.signal(number, ask)
 
     def stop_listening(self) -> None:
-        """Lets signals do again what they did before :meth:`listen`."""
+        """Lets signals do again what they did before ``listen``."""
         while self._handlers:
             signal.signal(*self._handlers.popitem())
 

@@ -98,7 +98,7 @@ def full_size_report(
     Args:
         batch: Images in a step.
         repeats: Timed steps of each.
-        amp: See :func:`measure_steps`.
+        amp: See ``measure_steps``.
         device: Where.
         say: Takes the lines.
     """

@@ -37,7 +37,7 @@ def parameter_groups(model: nn.Module, settings: TrainSettings) -> list[dict[str
 
 
 def make_optimiser(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The optimiser of a training; :func:`learning_rate` sets its rate before every step."""
+    """The optimiser of a training; ``learning_rate`` sets its rate before every step."""
     groups = parameter_groups(model, settings)
     if settings.optimiser == "sgd":
         return torch.optim.SGD(

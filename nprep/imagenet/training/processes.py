@@ -124,7 +124,7 @@ def join(device: str, alone: bool = False) -> Processes:
     """Joins the processes that torchrun started; alone, where it did not.
 
     Args:
-        device: See :func:`choose_device`.
+        device: See ``choose_device``.
         alone: Whether this process trains by itself, whatever the environment says.
 
     Raises:

@@ -31,7 +31,7 @@ def run_training(
         alone: Whether this process trains by itself, whatever torchrun's variables say.
 
     Returns:
-        The result (see :meth:`nprep.imagenet.training.loop.Trainer.fit`).
+        The result (see ``nprep.imagenet.training.loop.Trainer.fit``).
 
     Raises:
         NprepError: If something is wrong with the settings, the data, the folder or the training.

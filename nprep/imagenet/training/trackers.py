@@ -32,13 +32,13 @@ class TensorBoard:
         self._writer: Any = module.SummaryWriter(str(folder))
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
-        """See :class:`Tracker`."""
+        """See ``Tracker``."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
 
     def close(self) -> None:
-        """See :class:`Tracker`."""
+        """See ``Tracker``."""
         self._writer.close()
 
 
@@ -54,11 +54,11 @@ class WeightsAndBiases:
         )
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
-        """See :class:`Tracker`."""
+        """See ``Tracker``."""
         self._run.log(dict(values), step=epoch)
 
     def close(self) -> None:
-        """See :class:`Tracker`."""
+        """See ``Tracker``."""
         self._run.finish()
 
 

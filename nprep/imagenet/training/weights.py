@@ -87,7 +87,7 @@ def load(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
         path: The file or folder.
 
     Returns:
-        The network in evaluation mode, and what there is to know about it (see :func:`about`).
+        The network in evaluation mode, and what there is to know about it (see ``about``).
 
     Raises:
         RunFolderError: If it is missing, damaged, or nothing that this program exported.
@@ -112,7 +112,7 @@ def load(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def settings_of(known: dict[str, Any]) -> TrainSettings:
-    """The settings of a network that :func:`about` described, as far as they matter to it."""
+    """The settings of a network that ``about`` described, as far as they matter to it."""
     fields: dict[str, Any] = {name: known[name] for name in ABOUT if name in known}
     for name in ("mean", "std"):
         if name in known:
@@ -121,7 +121,7 @@ def settings_of(known: dict[str, Any]) -> TrainSettings:
 
 
 def transform_of(known: dict[str, Any]) -> Any:
-    """What makes a Pillow image ready for a network that :func:`about` described."""
+    """What makes a Pillow image ready for a network that ``about`` described."""
     return evaluation_transform(settings_of(known))
 
 

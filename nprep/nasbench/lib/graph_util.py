@@ -1,6 +1,6 @@
 """Labelled graphs of any size: the module hash, isomorphism and what enumeration needs.
 
-Graphs of the space are faster in :mod:`nprep.spaces.nb101.cells`. Matrices may be lists or arrays
+Graphs of the space are faster in ``nprep.spaces.nb101.cells``. Matrices may be lists or arrays
 of any type of number: the hash sees Python integers only, where the official one depends on the
 type.
 """

@@ -20,7 +20,7 @@ DEFAULT_MEMORY = 4 << 30
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """One predictor to train; see :func:`nprep.predictor.gcn.train`.
+    """One predictor to train; see ``nprep.predictor.gcn.train``.
 
     Attributes:
         cells: The N training architectures, or their graphs.

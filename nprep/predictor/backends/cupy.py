@@ -56,7 +56,7 @@ class CupyBackend:
         return "float32" if self.precision == "float32" else "tf32"
 
     def describe(self) -> dict[str, str]:
-        """See :meth:`nprep.predictor.backends.base.Backend.describe`."""
+        """See ``nprep.predictor.backends.base.Backend.describe``."""
         return {
             "name": self.name,
             "precision": self.precision,
@@ -67,7 +67,7 @@ class CupyBackend:
     def outputs(
         self, plan: SharingPlan, weights: Sequence[GcnWeights]
     ) -> Iterator[NDArray[np.float32]]:
-        """See :meth:`nprep.predictor.backends.base.Backend.outputs`."""
+        """See ``nprep.predictor.backends.base.Backend.outputs``."""
         for one in weights:
             plan.check(one)
         if self._placed is None or self._placed[0]() is not plan:
@@ -87,7 +87,7 @@ class CupyBackend:
             yield from out
 
     def train(self, tasks: Sequence[TrainingTask]) -> list[GcnWeights]:
-        """See :meth:`nprep.predictor.backends.base.Backend.train`.
+        """See ``nprep.predictor.backends.base.Backend.train``.
 
         Raises:
             SettingsError: If a task has no samples, or not one label for each.

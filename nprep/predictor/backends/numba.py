@@ -49,16 +49,16 @@ class NumbaBackend:
         self.precision = precision
 
     def train(self, tasks: Sequence[TrainingTask]) -> list[GcnWeights]:
-        """See :meth:`Backend.train`."""
+        """See ``Backend.train``."""
         return [train(task.cells, task.labels, task.settings, task.seed) for task in tasks]
 
     def outputs(
         self, plan: SharingPlan, weights: Sequence[GcnWeights]
     ) -> Iterator[NDArray[np.float32]]:
-        """See :meth:`Backend.outputs`."""
+        """See ``Backend.outputs``."""
         for one in weights:
             yield plan.outputs(one, self.threads, self.precision)
 
     def describe(self) -> dict[str, str]:
-        """See :meth:`Backend.describe`."""
+        """See ``Backend.describe``."""
         return {"name": self.name, "precision": self.precision, "training": "numba float32"}

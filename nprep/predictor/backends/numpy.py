@@ -18,7 +18,7 @@ _NODES = 1 << 16
 
 
 class NumpyBackend(NumbaBackend):
-    """Asks in NumPy and trains as :class:`NumbaBackend`.
+    """Asks in NumPy and trains as ``NumbaBackend``.
 
     Attributes:
         name: "numpy".
@@ -29,7 +29,7 @@ class NumpyBackend(NumbaBackend):
     def outputs(
         self, plan: SharingPlan, weights: Sequence[GcnWeights]
     ) -> Iterator[NDArray[np.float32]]:
-        """See :meth:`nprep.predictor.backends.base.Backend.outputs`."""
+        """See ``nprep.predictor.backends.base.Backend.outputs``."""
         for one in weights:
             plan.check(one)
             out = np.empty(len(plan), np.float32)

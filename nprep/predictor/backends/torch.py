@@ -26,7 +26,7 @@ _NODES = 1 << 16
 
 
 class TorchBackend(NumbaBackend):
-    """Asks in PyTorch and trains as :class:`NumbaBackend`.
+    """Asks in PyTorch and trains as ``NumbaBackend``.
 
     Attributes:
         name: "torch".
@@ -60,7 +60,7 @@ class TorchBackend(NumbaBackend):
         self._placed: tuple[weakref.ref[SharingPlan], list[dict[str, Any]]] | None = None
 
     def describe(self) -> dict[str, str]:
-        """See :meth:`nprep.predictor.backends.base.Backend.describe`."""
+        """See ``nprep.predictor.backends.base.Backend.describe``."""
         device = self.device
         if device.startswith("cuda"):
             device = self._torch.cuda.get_device_name()
@@ -69,7 +69,7 @@ class TorchBackend(NumbaBackend):
     def outputs(
         self, plan: SharingPlan, weights: Sequence[GcnWeights]
     ) -> Iterator[NDArray[np.float32]]:
-        """See :meth:`nprep.predictor.backends.base.Backend.outputs`."""
+        """See ``nprep.predictor.backends.base.Backend.outputs``."""
         if self._placed is None or self._placed[0]() is not plan:
             self._placed = weakref.ref(plan), [self._place(part) for part in plan.segments]
         for one in weights:

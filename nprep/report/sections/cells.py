@@ -57,7 +57,7 @@ def joined(group: list[Run]) -> list[dict[str, Any]]:
     found it, so nothing is missed.
 
     Returns:
-        What :func:`nprep.results.found.best_found` says of each, with "by": who found it, in words.
+        What ``nprep.results.found.best_found`` says of each, with "by": who found it, in words.
     """
     together: dict[int, dict[str, Any]] = {}
     for run in group:

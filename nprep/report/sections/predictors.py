@@ -116,7 +116,7 @@ def agreement_rows(
 
 
 def agreement_table(rows: list[tuple[str, ...]], name: str) -> HtmlTable:
-    """The table of :func:`agreement_rows`."""
+    """The table of ``agreement_rows``."""
     return HtmlTable(
         f"Predictors of the first trials of {name} against the mean validation accuracy of every "
         "cell that they have not learned from; squared errors in squared percentage points.",

@@ -39,7 +39,7 @@ class CellBatch:
         return CellBatch(self.adjacency_bits[rows], self.operations[rows], self.num_vertices[rows])
 
     def graphs(self, normalisation: str) -> GraphBatch:
-        """The cells as graphs, which is what predictors read; see :func:`cell_graphs`."""
+        """The cells as graphs, which is what predictors read; see ``cell_graphs``."""
         return cell_graphs(self, normalisation)
 
     def codes(self) -> NDArray[np.uint8]:

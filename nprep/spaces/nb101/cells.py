@@ -2,7 +2,7 @@
 
 A batch holds pruned cells (rows of the space) or unpruned specs with 7 vertices (genotypes, as
 search methods make them); each function says which it takes. Single specs with names and nested
-lists are :class:`nprep.spaces.nb101.spec.Spec`. Where a function takes ``device``, a GPU does the
+lists are ``nprep.spaces.nb101.spec.Spec``. Where a function takes ``device``, a GPU does the
 work: give it ``nprep.kernels.cuda.device.cuda_device()``. Results are the same, but for what is
 drawn at random, which comes from the same distribution.
 """
@@ -103,7 +103,7 @@ def prune_cells(
         device: A GPU for the work, or None.
 
     Returns:
-        The validity codes (N,) uint8 of :mod:`nprep.kernels.nb101.cells` (0 is valid), and the
+        The validity codes (N,) uint8 of ``nprep.kernels.nb101.cells`` (0 is valid), and the
         pruned cells; a disconnected spec gives 0 vertices.
     """
     if device is not None:

@@ -2,7 +2,7 @@
 
 Every feature but the number of parameters is a property of the labelled graph alone: two isomorphic
 cells have equal features. (Channels that cannot be split evenly go to a cell's first vertices.)
-The order of the columns is :data:`FEATURE_NAMES`; models that ship with the project name the
+The order of the columns is ``FEATURE_NAMES``; models that ship with the project name the
 features they use, so new ones may be appended.
 """
 
@@ -271,7 +271,7 @@ def structure_features(
         trainable_parameters: (N,) trainable parameters of the full networks.
 
     Returns:
-        (N, F) float32; the columns are :data:`FEATURE_NAMES`.
+        (N, F) float32; the columns are ``FEATURE_NAMES``.
     """
     out = np.zeros((len(cells), _WIDTH), dtype=np.float32)
     _features(cells.adjacency_bits, cells.operations, cells.num_vertices, out)

@@ -22,38 +22,38 @@ Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
 def prune(device: Device, specs: Arrays) -> tuple[NDArray[np.uint8], Arrays]:
-    """See :func:`nprep.spaces.nb101.cells.prune_cells`."""
+    """See ``nprep.spaces.nb101.cells.prune_cells``."""
     codes, cells = _space.prune(device, DeviceCells.upload(device, *specs))
     bits, operations, sizes = (device.download(array) for array in cells.arrays)
     return device.download(codes), (bits, operations, sizes)
 
 
 def keys(device: Device, cells: Arrays) -> NDArray[np.uint64]:
-    """See :func:`nprep.spaces.nb101.cells.cell_keys`."""
+    """See ``nprep.spaces.nb101.cells.cell_keys``."""
     return device.download(_space.cell_keys(device, DeviceCells.upload(device, *cells)))
 
 
 def spec_keys(device: Device, specs: Arrays) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
-    """See :func:`nprep.spaces.nb101.cells.spec_keys`."""
+    """See ``nprep.spaces.nb101.cells.spec_keys``."""
     codes, found = _space.spec_keys(device, DeviceCells.upload(device, *specs))
     return device.download(codes), device.download(found)
 
 
 def hashes(device: Device, cells: Arrays) -> NDArray[np.uint8]:
-    """See :func:`nprep.spaces.nb101.cells.module_hashes`."""
+    """See ``nprep.spaces.nb101.cells.module_hashes``."""
     words = device.download(_space.module_hashes(device, DeviceCells.upload(device, *cells)))
     return np.ascontiguousarray(words.astype("<u4", copy=False)).view(np.uint8).reshape(-1, 16)
 
 
 def parameters(device: Device, cells: Arrays) -> NDArray[np.int32]:
-    """See :func:`nprep.spaces.nb101.cells.trainable_parameters`."""
+    """See ``nprep.spaces.nb101.cells.trainable_parameters``."""
     return device.download(_space.parameter_counts(device, DeviceCells.upload(device, *cells)))
 
 
 def encodings(
     device: Device, cells: Arrays, symmetric: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Adjacency along and against the edges, and one-hot operations (see :mod:`.cells`)."""
+    """Adjacency along and against the edges, and one-hot operations (see ``.cells``)."""
     along, against, one_hot = _space.encode(
         device, DeviceCells.upload(device, *cells), symmetric=symmetric
     )
@@ -61,7 +61,7 @@ def encodings(
 
 
 def random_specs(device: Device, count: int, rng: np.random.Generator) -> Arrays:
-    """See :func:`nprep.spaces.nb101.cells.random_specs`; every spec has a generator of its own."""
+    """See ``nprep.spaces.nb101.cells.random_specs``; every spec has a generator of its own."""
     bits, operations = _space.random_specs(device, _states(device, count, rng))
     sizes = np.full(count, MAX_VERTICES, np.uint8)
     return device.download(bits), device.download(operations), sizes
@@ -70,7 +70,7 @@ def random_specs(device: Device, count: int, rng: np.random.Generator) -> Arrays
 def mutate(
     device: Device, parents: Arrays, rng: np.random.Generator, rule: str, rate: float
 ) -> Arrays:
-    """See :func:`nprep.spaces.nb101.cells.mutate`, which has checked the arguments."""
+    """See ``nprep.spaces.nb101.cells.mutate``, which has checked the arguments."""
     bits, operations = device.upload(parents[0]), device.upload(parents[1])
     states = _states(device, len(parents[0]), rng)
     if rule == "notebook":

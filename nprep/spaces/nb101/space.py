@@ -1,6 +1,6 @@
 """NASBench-101 as a member of the protocol of spaces (Ying et al., ICML 2019).
 
-A batch is a :class:`~nprep.spaces.nb101.cells.CellBatch` of pruned cells, or of unpruned specs with
+A batch is a ``CellBatch`` of pruned cells, or of unpruned specs with
 7 vertices, which is what sampling and mutation make: an unpruned spec carries idle vertices that a
 later mutation may connect. Keys, texts and graphs are those of the pruned cell.
 """
@@ -193,7 +193,7 @@ class Nb101Space(Space):
         return {name: getattr(batch, name) for name in STORED}
 
     def from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> CellBatch:
-        """The batch of the three arrays; see :func:`nprep.spaces.nb101.tables.from_arrays`."""
+        """The batch of the three arrays; see ``nprep.spaces.nb101.tables.from_arrays``."""
         return tables.from_arrays(arrays)
 
     def problems(self, batch: CellBatch, facts: Mapping[str, NDArray[Any]]) -> Iterator[str]:
@@ -207,11 +207,11 @@ class Nb101Space(Space):
     def export(
         self, batch: CellBatch, facts: Mapping[str, NDArray[Any]]
     ) -> dict[str, NDArray[Any]]:
-        """See :func:`nprep.spaces.nb101.tables.export`."""
+        """See ``nprep.spaces.nb101.tables.export``."""
         return tables.export(batch, facts)
 
     def export_texts(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-        """See :func:`nprep.spaces.nb101.tables.export_texts`."""
+        """See ``nprep.spaces.nb101.tables.export_texts``."""
         return tables.export_texts(columns)
 
     def columns(self, batch: CellBatch) -> dict[str, NDArray[Any]]:

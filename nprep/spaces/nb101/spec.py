@@ -38,7 +38,7 @@ class Spec:
 
     Anything that stands for the same numbers gives the same spec: nested lists, arrays of integers,
     floats or booleans. As in the official API, the constructor refuses what is not a graph, while
-    what makes a graph no cell of the space (:meth:`problem`) is judged after pruning, so a spec may
+    what makes a graph no cell of the space (``problem``) is judged after pruning, so a spec may
     have any number of vertices, or an unknown operation on a vertex that leads nowhere.
 
     Attributes:
@@ -192,7 +192,7 @@ class Spec:
 
 
 def _checked_matrix(matrix: Any) -> tuple[tuple[int, ...], ...]:
-    """The matrix as tuples of Python ints (see :class:`Spec`)."""
+    """The matrix as tuples of Python ints (see ``Spec``)."""
     try:
         array = np.asarray(matrix)
     except ValueError:
@@ -215,7 +215,7 @@ def _checked_matrix(matrix: Any) -> tuple[tuple[int, ...], ...]:
 
 
 def _checked_operations(operations: Sequence[str]) -> tuple[str, ...]:
-    """The operations as a tuple of Python strings (see :class:`Spec`)."""
+    """The operations as a tuple of Python strings (see ``Spec``)."""
     names = list(operations) if isinstance(operations, Iterable) else [None]
     if isinstance(operations, str) or not all(isinstance(name, str) for name in names):
         raise InvalidSpecError("the operations of the spec are not a sequence of names")

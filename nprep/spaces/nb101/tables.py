@@ -129,7 +129,7 @@ def export(cells: CellBatch, facts: Mapping[str, NDArray[Any]]) -> dict[str, NDA
 
 
 def export_texts(columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """The columns of :func:`export` with the official texts of operations and matrix."""
+    """The columns of ``export`` with the official texts of operations and matrix."""
     texts = {
         "module_hash": columns["module_hash"].astype("U32"),
         "adjacency": _matrix_texts(columns["adjacency_bits"], columns["num_vertices"]),

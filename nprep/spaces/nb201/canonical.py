@@ -100,6 +100,6 @@ def isomorphism_classes(batch: Codes, rule: Rule = "functional") -> NDArray[np.i
 
     Args:
         batch: N architectures.
-        rule: See :func:`canonical_texts`.
+        rule: See ``canonical_texts``.
     """
     return _classes_by_number(rule)[numbers(batch)]

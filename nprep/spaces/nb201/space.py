@@ -20,7 +20,7 @@ _EDGE_PROBABILITIES = np.array([1 / (NUM_NODES - 1) / head for _, head in EDGES]
 class Nb201Space(ChoiceSpace):
     """All 15,625 strings; each was trained by itself, so each is an architecture of its own.
 
-    Which of them are the same function is said by :mod:`nprep.spaces.nb201.canonical`.
+    Which of them are the same function is said by ``nprep.spaces.nb201.canonical``.
     """
 
     name = "nb201"
@@ -48,7 +48,7 @@ class Nb201Space(ChoiceSpace):
     def graphs(self, batch: Codes, normalisation: str = "row") -> GraphBatch:
         """The operations of the edges as nodes, between an input and an output.
 
-        What nothing passes through is left out (:func:`nprep.spaces.nb201.encode.graph_nodes`).
+        What nothing passes through is left out (``nprep.spaces.nb201.encode.graph_nodes``).
 
         Raises:
             SettingsError: If the normalisation is unknown.

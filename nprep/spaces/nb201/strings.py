@@ -2,7 +2,7 @@
 
 A cell has four nodes, node 0 being its input and node 3 its output. Each of the six edges j -> i
 (j < i) carries one of five operations, and a node is the sum of what its edges bring. A batch
-(:class:`nprep.spaces.choices.Codes`) holds a row of six operation codes for each architecture, in
+(``nprep.spaces.choices.Codes``) holds a row of six operation codes for each architecture, in
 the order of the official string::
 
     |op~0|+|op~0|op~1|+|op~0|op~1|op~2|        (edges into node 1, node 2, node 3)
@@ -74,7 +74,7 @@ def ranks(batch: Codes) -> NDArray[np.int32]:
 
 
 def from_ranks(numbers: NDArray[np.integer]) -> Codes:
-    """The inverse of :func:`ranks`, for (N,) numbers from 0 to 15,624."""
+    """The inverse of ``ranks``, for (N,) numbers from 0 to 15,624."""
     digits = np.asarray(numbers, np.int64)[:, None] // _POWERS % NUM_OPERATIONS
     return Codes(digits.astype(np.uint8))
 

@@ -1,8 +1,8 @@
 """The ProxylessNAS-mobile space as a member of the protocol of spaces (Cai et al., ICLR 2019).
 
-A batch is :class:`~nprep.spaces.choices.Codes`: one row of block choices for each network. Its
+A batch is ``Codes``: one row of block choices for each network. Its
 graph is the chain of its blocks. What a network costs and which sizes there are is said by
-:class:`~nprep.spaces.proxyless.space.MobileSpace`, of which this is a view.
+``MobileSpace``, of which this is a view.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def chain_graphs(encodings: NDArray[np.uint8], normalisation: str = "row") -> Gr
 
     Args:
         encodings: (N, B) uint8 choices.
-        normalisation: See :meth:`nprep.spaces.base.Space.graphs`.
+        normalisation: See ``nprep.spaces.base.Space.graphs``.
 
     Returns:
         The graphs; a node's type is its block's choice.

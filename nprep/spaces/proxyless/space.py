@@ -256,7 +256,7 @@ class MobileSpace:
         return index
 
     def from_index(self, index: int) -> NDArray[np.uint8]:
-        """The network of a number; the inverse of :meth:`index_of`."""
+        """The network of a number; the inverse of ``index_of``."""
         choices = []
         for block in reversed(self.blocks):
             index, digit = divmod(index, len(block.choices))

@@ -1,4 +1,4 @@
-"""What a table can be built from: one module per source, named in :data:`SOURCES`.
+"""What a table can be built from: one module per source, named in ``SOURCES``.
 
 A source module has
 
@@ -8,7 +8,7 @@ A source module has
   the cache folder if no file is named.
 
 Another package adds one by an entry point of the group ``nprep.sources`` whose value is a module, a
-script by :func:`register_source`.
+script by ``register_source``.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def draw_validation(
         keys: (N,) canonical keys.
         trainable_parameters: (N,) int32.
         build_seed: Not negative.
-        condition: One of :data:`nprep.model.condition.CONDITIONS`.
+        condition: One of ``nprep.model.condition.CONDITIONS``.
         threads: Number of threads; the result does not depend on it.
 
     Returns:
@@ -134,7 +134,7 @@ def draw_all(
         total: (N,) sum of the correct test images of three runs, each of 9,984.
         known: What was measured of their validation; None: nothing.
         build_seed: The draws of a cell depend on this and its key alone.
-        condition: One of :data:`nprep.model.condition.CONDITIONS`.
+        condition: One of ``nprep.model.condition.CONDITIONS``.
         model: None: the one that ships with the project.
         threads: None: one for each processor. The result does not depend on it.
     """

@@ -1,6 +1,6 @@
 """One record of an official NASBench-101 file, decoded slowly and explained when it is wrong.
 
-The compiled decoder (:mod:`nprep.kernels.nb101.record`) leaves to this module every record that
+The compiled decoder (``nprep.kernels.nb101.record``) leaves to this module every record that
 it does not recognise, and is tested against it.
 
 Sources: https://github.com/google-research/nasbench (api.py, model_metrics.proto);
@@ -142,7 +142,7 @@ def decode_metrics(data: bytes) -> Metrics:
 
 
 def check_metrics(metrics: Metrics) -> None:
-    """Raises :class:`RecordError` unless there are 3 evaluations in order with possible values."""
+    """Raises ``RecordError`` unless there are 3 evaluations in order with possible values."""
     count = len(metrics.evaluations)
     if count != NUM_EVALUATIONS:
         raise RecordError(f"it has {count} evaluations; 3 are due: at the start, half-way, final")

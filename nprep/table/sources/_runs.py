@@ -77,7 +77,7 @@ class Runs:
 
 
 def empty_values(rows: int) -> NDArray[np.float32]:
-    """The array of :class:`Runs` with every value missing."""
+    """The array of ``Runs`` with every value missing."""
     shape = (rows, len(BUDGETS), REPEATS, len(STAGES), len(VALUES))
     return np.full(shape, np.nan, np.float32)
 

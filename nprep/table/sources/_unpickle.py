@@ -124,7 +124,7 @@ def load_inert(
 
     Returns:
         Containers, numbers, texts and bytes as they are; everything made with a global as
-        :class:`Inert`.
+        ``Inert``.
 
     Raises:
         TableError: The file is no pickle, is damaged, or names another global.
@@ -204,7 +204,7 @@ def to_array(value: Any) -> NDArray[Any]:
     """The NumPy array or scalar that an inert object stands for.
 
     Args:
-        value: From :func:`load_inert`.
+        value: From ``load_inert``.
 
     Returns:
         A read-only array of numbers or booleans; no dimensions for a scalar.

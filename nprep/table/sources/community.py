@@ -7,7 +7,7 @@
   dicts that the official ``get_metrics_from_hash`` returns.
 - The pickle of NASBenchAPI: a dict whose ``entries_by_arch`` keeps the official records' texts.
 
-Pickles are read by :mod:`nprep.table.sources._unpickle`, which runs nothing that they name.
+Pickles are read by ``nprep.table.sources._unpickle``, which runs nothing that they name.
 Whatever the format, the cells are joined by their canonical keys, and their hashes and parameter
 counts are recomputed and compared.
 """
@@ -126,7 +126,7 @@ def join_cells(
 
 
 def _check_values(path: Path, values: NDArray[np.float32]) -> None:
-    """Raises :class:`TableError` for accuracies outside 0 to 1 and negative times."""
+    """Raises ``TableError`` for accuracies outside 0 to 1 and negative times."""
     low = values < 0
     high = values[..., 1:] > 1
     if low.any() or high.any() or np.isinf(values).any():

@@ -135,7 +135,7 @@ def frame_columns(frame: Any) -> dict[str, NDArray[Any]]:
     """The numeric columns of a pickled pandas data frame, without pandas.
 
     Args:
-        frame: From :func:`nprep.table.sources._unpickle.load_inert`.
+        frame: From ``nprep.table.sources._unpickle.load_inert``.
 
     Returns:
         Name to (N,) array.

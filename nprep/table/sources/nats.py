@@ -3,7 +3,7 @@
 ``meta.pickle.pbz2`` lists the architectures; ``000000.pickle.pbz2`` and so on hold one each: by
 number of epochs ("12", "200"), by dataset and seed, accuracies and losses of every epoch and times
 estimated by the authors from one machine. Files are read one by one, several at a time, by
-:mod:`nprep.table.sources._unpickle`, which runs nothing that a pickle names.
+``nprep.table.sources._unpickle``, which runs nothing that a pickle names.
 
 Source: https://github.com/D-X-Y/NATS-Bench, ``ArchResults`` and ``ResultsCount``.
 """
@@ -243,7 +243,7 @@ def read_folder(
     Args:
         folder: ``NATS-tss-v1_0-*-simple``.
         dataset: "cifar10", "cifar100" or "ImageNet16-120".
-        test_of: See :func:`read_record`.
+        test_of: See ``read_record``.
         progress: Takes a line of text now and then.
         processes: How many files are read at a time.
 

@@ -92,7 +92,7 @@ def draw_table(
 ) -> tuple[NDArray[np.int32], Drawn]:
     """Draws all cells of the space: (N,) int32 sums of correct test images, and the repeats.
 
-    The arguments are those of :func:`draw_landscape`.
+    The arguments are those of ``draw_landscape``.
     """
     total, expected = draw_landscape(
         model, completion, features, keys, prediction, build_seed, threads
