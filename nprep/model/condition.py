@@ -106,13 +106,16 @@ def condition_published(
     row = int(np.argmax(total))
     sums = validation.sum(axis=1)
     sums[row] = 0
-    order = np.lexsort((measured, -sums))
+    # A lowest run of which nothing is known, and which is not the best too, can be raised.
+    fixed = (known.total >= 0) | (known.runs[:, 0] >= 0)
+    fixed |= validation.min(axis=1) == validation.max(axis=1)
+    order = np.lexsort((fixed, -sums))
     wanted = Known.nothing(1)
     wanted.best[0], wanted.total[0] = BEST_TEST_RUN, int(sums[order[ABOVE_BEST_TEST]])
     # Of those with just this sum some are to have a higher one.
     tied = [one for one in order[:ABOVE_BEST_TEST] if sums[one] == wanted.total[0]]
     for one in tied:
-        if not measured[one]:
+        if not fixed[one]:
             validation[one, validation[one].argmin()] += 1
     chosen = np.array([row])
     validation[chosen], test[chosen] = redraw(chosen, wanted, last + 1)

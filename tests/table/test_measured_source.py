@@ -150,6 +150,30 @@ def test_building_again_gives_the_same_datasets(
     assert digest(again.arrays[name]) == table.digests[name]
 
 
+def test_a_conditioned_table_has_the_published_extremes(
+    measured_path: Path, tmp_path: Path, table: Table
+) -> None:
+    path = tmp_path / "published.h5"
+    arguments = ["build", "--source", "measured", "--condition", "published", "--quiet"]
+    assert main([*arguments, str(measured_path), str(path)]) == 0
+    conditioned = Table.open(path)
+    assert conditioned.attributes["condition"] == "published"
+    assert table.attributes["condition"] == "none"
+    view = conditioned.view("completed")
+    assert "published" in view.description
+    assert "published" not in table.view("completed").description
+    runs = np.rint(view.validation.astype(np.float64) * 9984).astype(int)
+    sums = runs.sum(axis=1)
+    assert sums.max() == 28471
+    assert runs.max() == 9503
+    assert sums[conditioned.trainable_parameters < 800_000].max() == 26911
+    assert (sums > sums[view.test.argmax()]).sum() == 174
+    # What is measured is as in any other table.
+    metric, other = (t.metrics["final", "validation_accuracy"] for t in (conditioned, table))
+    known = np.unique(np.flatnonzero((other.provenance[:, 3] == Provenance.MEASURED).all(axis=1)))
+    np.testing.assert_array_equal(metric.values[known, 3], other.values[known, 3])
+
+
 def test_check_and_info(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(built)]) == 0
     capsys.readouterr()
