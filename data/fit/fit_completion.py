@@ -12,7 +12,7 @@ Not fitted to: the means and single runs that searches left behind, some of whic
 for being high, and no number published of the full data set. The means of cells that a search
 visited (chosen for what they are, not for their value) are held back to judge the result.
 
-Needs the extra ``fit``. Takes about 3 minutes on 2 idle cores; on busy ones, set OMP_NUM_THREADS=1.
+Needs the extra ``fit``. On busy processors, set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations

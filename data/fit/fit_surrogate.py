@@ -5,8 +5,8 @@ and which cells have failed runs; and, on the other half, the law of what the sa
 quantiles by region of the prediction and its correlation between cells a few edits apart. What is
 drawn from that law is drawn anew; the file holds no value of any cell.
 
-Everything is done in one run, the choice of the seeds included. Needs the extra ``fit``; about 8
-minutes on two idle cores.
+Everything is done in one run, the choice of the seeds included. Needs the extra ``fit``. On busy
+processors, set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
