@@ -6,7 +6,7 @@ beyond its structure. The first is known from the repeats within cells; what rem
 is room for the second. Of random cells, of which the best of three repeats is measured, the room is
 what they scatter by beyond the law of the runs that the first kind gives: the completion model's
 cell effect. Prints both by mean test accuracy, with the slope of measured differences on predicted
-ones, which is 1 if structure's part is neither shrunk nor stretched. Takes two minutes.
+ones, which is 1 if structure's part is neither shrunk nor stretched.
 """
 
 from __future__ import annotations
