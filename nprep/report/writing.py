@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nprep import __version__
+from nprep._files import write_file
 from nprep.report.context import Context
 from nprep.report.html import Section, page, paragraph
 from nprep.report.sections.all import make_sections, warnings
 from nprep.results.reading import Run
-from nprep.runs.folder import write_file
 
 
 def write_report(
