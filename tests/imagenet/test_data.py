@@ -412,7 +412,7 @@ def test_a_compressed_shard_is_reported_as_such(tmp_path: Path) -> None:
 
 
 def test_little_shared_memory_is_reported_and_changes_no_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = image_folder(tmp_path / "data")
     source = open_parts(tiny(data=str(data))).train
@@ -424,7 +424,7 @@ def test_little_shared_memory_is_reported_and_changes_no_batch(
     free = types.SimpleNamespace(f_bavail=3, f_frsize=size)
     monkeypatch.setattr(loading.os, "statvfs", lambda path: free)
     got = list(loading.Loader(images, keys, 2, pin=False, timeout=60, batch_bytes=size))
-    assert "--shm-size" in capsys.readouterr().err
+    assert "--shm-size" in caplog.text
     for one, two in zip(expected, got, strict=True):
         assert torch.equal(one.images, two.images)
         assert torch.equal(one.labels, two.labels)
