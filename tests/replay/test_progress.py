@@ -30,9 +30,10 @@ def test_estimates_come_from_each_methods_own_pace(capsys: pytest.CaptureFixture
         shown = Progress({"fast": 10, "slow": 4}, jobs=2)
         assert shown.remaining() is None
         shown.add("fast", 5, 5.0)
-        assert shown.remaining() == pytest.approx((5 * 1 + 4 * 1) / 2)
+        # Time goes by between two calls.
+        assert shown.remaining() == pytest.approx((5 * 1 + 4 * 1) / 2, rel=0.01)
         shown.add("slow", 1, 20.0)
-        assert shown.remaining() == pytest.approx((5 * 1 + 3 * 20) / 2)
+        assert shown.remaining() == pytest.approx((5 * 1 + 3 * 20) / 2, rel=0.01)
         shown.add("fast", 5, 5.0, lambda: [93.0, 94.0])
         shown.add("slow", 3, 60.0, lambda: [94.5])
     lines = capsys.readouterr().err.splitlines()
