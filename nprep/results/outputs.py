@@ -108,7 +108,7 @@ def derive_outputs(folder: Path, view: View, finished: Sequence[Block] | None = 
     summary["best_found"] = {"space": view.space.name, "found": best_found(ends, view)}
     draws = None
     if finished is None:
-        draws = read_draws(folder, summary, [series_of(each) for each in curves])
+        draws = read_draws(folder, summary, [series_of(each, as_written=True) for each in curves])
     if draws is not None:
         summary["draws"] = draws_json(draws)
     if unfinished is not None:

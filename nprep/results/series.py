@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nprep.errors import RunFolderError
 from nprep.results.clock import row_at, time_grid
-from nprep.results.curves import Curves, curve_row, sample_grid
+from nprep.results.curves import Curves, curve_row, curve_rows, sample_grid
 from nprep.search.registry import kind_of
 
 METRICS = ("test", "validation")
@@ -85,8 +85,14 @@ class Series:
         return max(0, int(np.searchsorted(self.x, x, side="right")) - 1)
 
 
-def series_of(curves: Curves) -> Series:
-    """The statistics of curves that are in memory, by samples or by training time."""
+def series_of(curves: Curves, as_written: bool = False) -> Series:
+    """The statistics of curves that are in memory, by samples or by training time.
+
+    Args:
+        curves: The curves.
+        as_written: Whether curves by samples have the points of ``curves.csv``; otherwise they have
+            the first sample after N, where figures begin a predictor's line.
+    """
     if curves.axis is not None:
         grid: Sequence[float] = time_grid(curves).tolist()
         rows = [row_at(curves, seconds) for seconds in grid]
@@ -95,6 +101,9 @@ def series_of(curves: Curves) -> Series:
         first = (curves.train_samples, curves.train_samples + 1) if curves.train_samples else ()
         grid = sample_grid(curves.horizon, first)
         rows = [curve_row(curves, samples) for samples in grid]
+        if as_written:
+            rows = curve_rows(curves)
+            grid = [float(row["samples"]) for row in rows]
         axis, trained = "samples", float(curves.train_samples)
     names = [name for name in rows[0] if name not in ("method", axis, "trials")]
     return Series(
