@@ -458,6 +458,8 @@ def test_a_read_only_cache_serves_the_table_that_it_has(
     monkeypatch.setenv("NPREP_CACHE", str(tmp_path))
     monkeypatch.setattr(surrogate, "build_content", stub_build)
     path = default.default_table_path()
+    # Whoever runs the tests may have a table of their own in the other folders.
+    monkeypatch.setattr(cache, "candidates", lambda: iter([tmp_path]))
     # Not by the folder's mode, which does not bind the superuser.
     monkeypatch.setattr(cache, "can_write", lambda folder: False)
     assert default.default_table_path() == path
