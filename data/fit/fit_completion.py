@@ -129,7 +129,7 @@ class Measured:
     Attributes:
         rows: (N,) of the space.
         level: (N,) mean test accuracy.
-        guess: (N,) what the structure promises.
+        guess: (N,) the accuracy predicted from structure.
         basis: (N, P) of the process.
     """
 
@@ -150,8 +150,8 @@ def choose_process(
 ) -> Process:
     """The basis of the process: inducing points all over the space, more where searches end.
 
-    None is a cell: each has the structure of one and the luck (test accuracy less what structure
-    promises) of another.
+    None is a cell: each has the structure of one and the luck (test accuracy minus the accuracy
+    predicted from structure) of another.
     """
     rng = np.random.default_rng(1)
     share = np.where(
@@ -445,7 +445,7 @@ def fit_effect(
 
 
 def fit_guess(data: Data, trees: int) -> TreeEnsemble:
-    """Fits the test accuracy that a structure promises, on all cells.
+    """Fits test accuracy to structure, on all cells.
 
     No validation accuracy enters, so cells left out of the later fits may have been in this one.
     """
@@ -629,7 +629,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     data = read(arguments.measured)
-    print("fitting the test accuracy that a structure promises", flush=True)
+    print("fitting test accuracy to structure", flush=True)
     model = fit(data, fit_guess(data, 250))
     digest = hashlib.sha256(arguments.measured.read_bytes()).hexdigest()
     model.statistics["source"] = {"file": arguments.measured.name, "sha256": digest}

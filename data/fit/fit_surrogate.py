@@ -100,7 +100,7 @@ def boost(trees: int, leaves: int, rate: float) -> HistGradientBoostingRegressor
 
 
 def fit_mean(data: Data, rows: NDArray[Any]) -> TreeEnsemble:
-    """Fits what structure promises, without the cells that had a failed run (below 70 %)."""
+    """Fits accuracy to structure, without the cells that had a failed run (below 70 %)."""
     target = to_scale(data.total / (3 * IMAGES))
     usable = rows[data.total[rows] > 0.7 * 3 * IMAGES]
     return from_histogram_boosting(boost(300, 63, 0.2).fit(data.features[usable], target[usable]))

@@ -1,1 +1,1 @@
-"""The statistical model of what was never measured: completion of tables, and a whole surrogate."""
+"""The statistical model of unmeasured values: completion of tables, and a whole surrogate."""

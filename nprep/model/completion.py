@@ -40,8 +40,8 @@ _ARRAYS = (
     "seconds_noise",
 )
 
-# By how much a cell's other runs may exceed what the structure promises if one failed; what would
-# be beyond it is ascribed to the failed run, which may have been better than chance.
+# By how much a cell's other runs may exceed the accuracy predicted from structure if one failed;
+# what would be beyond it is ascribed to the failed run, which may have been better than chance.
 _MAX_ABOVE = 0.006
 
 
@@ -59,11 +59,11 @@ def split_failures(
     """How many of a cell's runs failed, and the mean test accuracy of the others.
 
     A failed run is at chance (10 %), so the sum of three shows the number of failures: the one that
-    brings the others nearest to what the structure promises.
+    brings the others nearest to the accuracy predicted from structure.
 
     Args:
         total: (N,) sum of the correct test images of three runs.
-        guess: (N,) what the structure promises.
+        guess: (N,) the accuracy predicted from structure.
         failed: (2,) correct validation and test images of a failed run.
 
     Returns:
@@ -88,7 +88,7 @@ class Expectation:
     """What the model expects of N cells before it draws.
 
     Attributes:
-        guess: (N,) test accuracy that the structure promises.
+        guess: (N,) test accuracy predicted from structure.
         failures: (N,) number of failed runs.
         level: (N,) mean test accuracy of the others.
         validation: (N,) their expected mean validation accuracy.

@@ -42,7 +42,7 @@ class Noise(NamedTuple):
         donors: (D, 3) float64; mean of the three runs less its expectation, lowest run less mean,
             middle run less mean.
         donor_spread: (D,) float64; standard deviation between repeats that was expected of them.
-        donor_luck: (D,) float64; their test accuracy less what their structure promises.
+        donor_luck: (D,) float64; their test accuracy minus the accuracy predicted from structure.
         window: A cell's donor is one of so many of the nearest test accuracies.
         region_edges: (R - 1,) float64; ascending bounds on the mean test accuracy.
         test_slope: How far a run's test accuracy follows its validation accuracy.
@@ -124,11 +124,11 @@ def _draw_triple(
     effect: float,
     triple: NDArray[np.float64],
 ) -> None:
-    """Draws three deviations from the expected mean, in ascending order; uses ten words.
+    """Draws three deviations from the expected mean, in ascending order; uses ten random words.
 
     Of some donors the most similar one is taken, by expected spread and by luck: a wide spread, or
-    a test accuracy far below what the structure promises, is the work of one bad run and has
-    another shape. What difference of spread is left stretches the runs a little.
+    a test accuracy far below the one predicted from structure, comes from one bad run and has
+    another shape. A remaining difference of spread stretches the runs a little.
 
     Args:
         seed: Of the cell.
@@ -137,7 +137,7 @@ def _draw_triple(
         first: The first donor of the window.
         window: Its length.
         spread: Expected standard deviation between the repeats.
-        luck: Test accuracy less what the structure promises.
+        luck: Test accuracy minus the accuracy predicted from structure.
         effect: Standard deviation of what the cell has beyond structure and the donors'.
         triple: (3,) float64; receives the result.
     """
@@ -325,7 +325,7 @@ def _draw_cell(
         noise: The law.
         expected: Mean validation accuracy of the runs that did not fail.
         spread: Expected standard deviation between them.
-        luck: Their test accuracy less what the structure promises.
+        luck: Their test accuracy minus the accuracy predicted from structure.
         effect: Standard deviation of what the cell has beyond structure and the donors'.
         level: Mean test accuracy of the runs that did not fail.
         failures: Number of failed runs.

@@ -21,9 +21,9 @@ FLOOR = 0.86
 KNOTS = (0.90, 0.91, 0.92, 0.93)
 TERMS = 14
 
-# Accuracies as inputs of the radial part: (centre, scale) of test accuracy, of what the structure
-# promises, and of their difference. The scales make a region of accuracies about as wide as the
-# usual difference of two structures.
+# Accuracies as inputs of the radial part: (centre, scale) of test accuracy, of the accuracy
+# predicted from structure, and of their difference. The scales make a region of accuracies about
+# as wide as the usual difference of two structures.
 _ACCURACIES = ((0.91, 0.02), (0.91, 0.02), (0.0, 0.004 / 0.6))
 _FAR = 3.0
 _RARE = 8.0
@@ -51,11 +51,11 @@ class Process(NamedTuple):
 def linear_terms(level: NDArray[np.float64], guess: NDArray[np.float64]) -> NDArray[np.float64]:
     """The piecewise linear terms: regression to the mean, by region.
 
-    A test accuracy above what the structure promises was partly luck.
+    A test accuracy above the accuracy predicted from structure was partly luck.
 
     Args:
         level: (N,) mean test accuracy of the runs that did not fail.
-        guess: (N,) what the structure promises.
+        guess: (N,) the accuracy predicted from structure.
 
     Returns:
         (N, 14) float64, of about unit size; the first is constant.
@@ -166,7 +166,7 @@ def evaluate(
         process: The basis.
         features: (N, F) float32 of ``nprep.spaces.nb101.features.structure_features``.
         level: (N,) mean test accuracy of the runs that did not fail.
-        guess: (N,) what the structure promises.
+        guess: (N,) the accuracy predicted from structure.
         weights: (P, Q) float64; one column for each function.
         threads: Number of threads; the result does not depend on it.
 

@@ -1,7 +1,7 @@
 """The fitted surrogate of NASBench-101: mean test accuracies of every cell, without a download.
 
 Boosted trees on structural features (another family than the graph networks that a replay judges)
-give the accuracy that a structure promises; the residual is drawn, from a generator seeded by the
+predict accuracy from structure; the residual is drawn, from a generator seeded by the
 cell's key, with the distribution and the likeness between neighbours of what the trees cannot
 explain; failed runs are a process of their own. No cell's measured value is stored. The parameters
 lie in ``data/surrogate.npz``; ``data/fit/fit_surrogate.py`` fits them.

@@ -41,7 +41,7 @@ class Line:
         middle: (P,) percent; mean or median over trials.
         low: (P,) percent; lower end of the band.
         high: (P,) percent; upper end.
-        between_draws: (2, P) percent; the mean over draws of the model of what was never measured,
+        between_draws: (2, P) percent; the mean over draws of the model of unmeasured values,
             minus and plus the standard deviation between them; None of a single draw.
     """
 

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--draws",
         type=int,
         default=12,
-        help="other draws of the model and its parameters, to see how much hangs on the table's "
+        help="other draws of the model and its parameters, to see how much depends on the table's "
         "own; 0: none (default: 12)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the searches")

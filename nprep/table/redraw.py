@@ -1,4 +1,4 @@
-"""Draws what a completed table models again: how much hangs on the one draw that it holds.
+"""Draws what a completed table models again: how much depends on the one draw that it holds.
 
 A draw is the whole model anew: its parameters, which measurements leave uncertain, and then every
 run. ``completed_draw(table, 0)`` is the table's own view ``completed``.

@@ -1,4 +1,4 @@
-"""Slots of rows against what a schedule promises, and against keeping what was used last."""
+"""Slots of rows against what a schedule must satisfy, and against keeping what was used last."""
 
 from __future__ import annotations
 

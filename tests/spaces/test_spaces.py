@@ -1,4 +1,4 @@
-"""What every space promises, on those that ship."""
+"""What every space must satisfy, on those that ship."""
 
 from __future__ import annotations
 

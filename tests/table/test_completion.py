@@ -34,7 +34,7 @@ def model() -> Completion:
 
 @pytest.fixture(scope="module")
 def total(model: Completion, features: np.ndarray) -> np.ndarray:
-    """Sums of test images near what the structure promises; some runs fail."""
+    """Sums of test images near the accuracy predicted from structure; some runs fail."""
     rng = np.random.default_rng(1)
     runs = model.guess.predict(features)[:, None] + rng.normal(0, 0.003, (CELLS, 3))
     images = np.rint(runs * IMAGES).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Drawing a completed table again, and the report of how much hangs on its draw."""
+"""Drawing a completed table again, and the report of how much depends on its draw."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Backend(Protocol):
     Attributes:
         name: Its name.
         precision: Of the matrix products.
-        whole: Whether asking about a whole space costs less than choosing whom to ask about.
+        whole: Whether inferring a whole space costs less than choosing what to infer.
     """
 
     name: str
