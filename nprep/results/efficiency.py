@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nprep.results.curves import METRICS, Curves
+from nprep.results.levels import NASBENCH101
 from nprep.results.statistics import (
     Speedup,
     bootstrap_means,
@@ -19,12 +21,6 @@ from nprep.results.statistics import (
     speedups_at_targets,
 )
 from nprep.runs.settings import ReplaySettings
-
-# In percent. The best mean test accuracy of the space is 94.32, the best mean validation 95.06.
-TARGETS = {
-    "test": np.round(np.arange(93.5, 94.2001, 0.05), 2),
-    "validation": np.round(np.arange(94.3, 95.1001, 0.05), 2),
-}
 
 # The paper's headline: the accuracy that evolution has after so many samples.
 HEADLINE_SAMPLES = 5000
@@ -62,7 +58,11 @@ def _speedup_json(speedup: Speedup, axis: str) -> dict[str, Any]:
 
 
 def compare(
-    predictor: Curves, baseline: Curves, settings: ReplaySettings, axis: str = "samples"
+    predictor: Curves,
+    baseline: Curves,
+    settings: ReplaySettings,
+    axis: str = "samples",
+    targets: Mapping[str, NDArray[np.float64]] = NASBENCH101.targets,
 ) -> dict[str, Any]:
     """How much two methods need for the same accuracy, with intervals.
 
@@ -71,14 +71,15 @@ def compare(
         baseline: Likewise, of a sequential method.
         settings: Of the replay.
         axis: "samples" or "seconds": what the curves are by.
+        targets: By metric, in percent (see ``nprep.results.levels``).
     """
     comparison: dict[str, Any] = {"predictor": predictor.method, "baseline": baseline.method}
-    for metric, targets in TARGETS.items():
+    for metric, wanted in targets.items():
         resamples = (
             bootstrap_means(predictor, metric, settings.bootstrap, settings.seed),
             bootstrap_means(baseline, metric, settings.bootstrap, settings.seed),
         )
-        speedups = speedups_at_targets(predictor, baseline, metric, targets, resamples)
+        speedups = speedups_at_targets(predictor, baseline, metric, wanted, resamples)
         comparison[metric] = [_speedup_json(speedup, axis) for speedup in speedups]
         cost = baseline.end
         if axis == "samples":

@@ -13,6 +13,7 @@ from nprep.results.clock import Timeline, all_by_training_time, clock_csv, secon
 from nprep.results.curves import Curves, curve_rows, curves_of, to_csv
 from nprep.results.draws import CURVES_OF_DRAWS, Draws, draws_csv, draws_json, read_draws
 from nprep.results.found import best_found, deployed
+from nprep.results.levels import levels_of
 from nprep.results.reading import CLOCK, CURVES, SUMMARY, TIMED
 from nprep.results.series import series_of
 from nprep.results.summary import best_of, summarize
@@ -104,7 +105,7 @@ def derive_outputs(folder: Path, view: View, finished: Sequence[Block] | None = 
         timed = all_by_training_time(curves, settings.protocol.seconds)
     best = best_of(view)
     header = {"run": content["run"], "source": content["source"]}
-    summary = summarize(curves, settings, header, best, timed, timelines)
+    summary = summarize(curves, settings, header, best, timed, timelines, levels_of(view))
     summary["best_found"] = {"space": view.space.name, "found": best_found(ends, view)}
     draws = None
     if finished is None:

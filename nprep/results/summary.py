@@ -20,19 +20,18 @@ from nprep.results.comparisons import (
     weights_for,
 )
 from nprep.results.curves import KEY_SAMPLES, METRICS, Curves, curve_row
-from nprep.results.efficiency import TARGETS, compare, finite, is_sequential, needed
+from nprep.results.efficiency import compare, finite, is_sequential, needed
+from nprep.results.levels import NASBENCH101, Levels, mean_accuracies
 from nprep.results.published import protocol_json, published_json
 from nprep.results.statistics import bootstrap_means, cost_to_reach, interval
 from nprep.runs.settings import ReplaySettings
 from nprep.search.registry import kind_of
 from nprep.table.view import View
 
-# Thresholds of performance profiles, in percent, and widths of intervals, likewise.
-THRESHOLDS = np.round(np.arange(93.0, 94.3001, 0.05), 2)
+# Widths of intervals, in percent.
 WIDTHS = (0.02, 0.05, 0.1)
 
-# A cell whose mean test accuracy is below this has a failed run; figures begin after 10 samples.
-FAILED_PERCENT = 80.0
+# Figures begin after 10 samples.
 _FIRST_DRAWN = 10
 
 # Numbers K of candidates that a predictor's accuracy is given at; the paper's sum N + K = 219 at
@@ -42,12 +41,7 @@ KEY_TOP_K = (1, 3, 10, 30, 47, 100, 300, 1000)
 
 def best_of(view: View) -> dict[str, float]:
     """The best mean accuracies of a view's cells, in percent: what regret is the distance to."""
-    present = ~np.isnan(view.validation)
-    total = np.where(present, view.validation, 0).sum(axis=1, dtype=np.float64)
-    return {
-        "validation": float(100 * (total / np.maximum(present.sum(axis=1), 1)).max()),
-        "test": float(100 * view.test.astype(np.float64).max()),
-    }
+    return {metric: float(means.max()) for metric, means in mean_accuracies(view).items()}
 
 
 def _ends(estimate: Estimate) -> list[float | None]:
@@ -68,7 +62,9 @@ def _row_statistics(curves: Curves, cost: float, weights: NDArray[np.float64]) -
     return content
 
 
-def _method_json(curves: Curves, timed: Curves | None, settings: ReplaySettings) -> dict[str, Any]:
+def _method_json(
+    curves: Curves, timed: Curves | None, settings: ReplaySettings, failed: float | None
+) -> dict[str, Any]:
     """What is known of one method."""
     weights = weights_for(curves, settings.bootstrap, settings.seed)
     rows = []
@@ -88,8 +84,9 @@ def _method_json(curves: Curves, timed: Curves | None, settings: ReplaySettings)
         "final_test_mean_interval_95": statistics["test_mean_interval_95"],
         "curve": rows,
     }
-    content["trials_with_failed_best"] = int(
-        (curves.test[:, _FIRST_DRAWN - 1 :] < FAILED_PERCENT).any(axis=1).sum()
+    drawn = curves.test[:, _FIRST_DRAWN - 1 :]
+    content["trials_with_failed_best"] = (
+        0 if failed is None else int((drawn < failed).any(axis=1).sum())
     )
     if curves.train_samples:
         means = {metric: curves.metric(metric).mean(axis=0) for metric in METRICS}
@@ -162,14 +159,14 @@ def _wins_json(all_curves: Sequence[Curves], settings: ReplaySettings) -> list[d
     return content
 
 
-def _profiles_json(all_curves: Sequence[Curves]) -> dict[str, Any]:
+def _profiles_json(all_curves: Sequence[Curves], thresholds: NDArray[np.float64]) -> dict[str, Any]:
     """The share of trials that reach each test accuracy, by samples."""
     return {
-        "thresholds_percent": THRESHOLDS.tolist(),
+        "thresholds_percent": thresholds.tolist(),
         "methods": {
             curves.method: {
                 str(samples): performance_profile(
-                    curves.test[:, curves.column(samples)], THRESHOLDS
+                    curves.test[:, curves.column(samples)], thresholds
                 ).tolist()
                 for samples in KEY_SAMPLES
                 if samples <= curves.horizon
@@ -179,7 +176,9 @@ def _profiles_json(all_curves: Sequence[Curves]) -> dict[str, Any]:
     }
 
 
-def clock_json(timelines: Sequence[Timeline], settings: ReplaySettings) -> dict[str, Any]:
+def clock_json(
+    timelines: Sequence[Timeline], settings: ReplaySettings, levels: Levels = NASBENCH101
+) -> dict[str, Any]:
     """How long methods take by the clock, on each number of machines."""
     methods: dict[str, list[dict[str, Any]]] = {}
     for line in timelines:
@@ -189,7 +188,7 @@ def clock_json(timelines: Sequence[Timeline], settings: ReplaySettings) -> dict[
             "ends_mean_seconds": float(line.ends.mean()),
             "busy_mean_share": float(line.busy.mean()),
         }
-        for metric, targets in TARGETS.items():
+        for metric, targets in levels.targets.items():
             entry[f"final_{metric}_mean"] = float(curves.metric(metric)[:, -1].mean())
             mean = curves.metric(metric).mean(axis=0)[None]
             resamples = bootstrap_means(curves, metric, settings.bootstrap, settings.seed)
@@ -219,6 +218,7 @@ def summarize(
     best: dict[str, float] | None = None,
     timed: Sequence[Curves] = (),
     timelines: Sequence[Timeline] = (),
+    levels: Levels = NASBENCH101,
 ) -> dict[str, Any]:
     """The content of ``summary.json``.
 
@@ -229,12 +229,13 @@ def summarize(
         best: ``best_of`` the view; without it there is no regret.
         timed: The same curves by training time; none where times are not known.
         timelines: Of each method and each number of machines; none where not asked for.
+        levels: The accuracies that methods are asked to reach.
     """
     by_seconds = {curves.method: curves for curves in timed}
 
     def comparisons(curves: Sequence[Curves], axis: str) -> list[dict[str, Any]]:
         return [
-            compare(predictor, baseline, settings, axis)
+            compare(predictor, baseline, settings, axis, levels.targets)
             for predictor in curves
             if predictor.train_samples
             for baseline in curves
@@ -247,13 +248,15 @@ def summarize(
         **header,
         "protocol": protocol_json(settings.protocol),
         "methods": {
-            curves.method: _method_json(curves, by_seconds.get(curves.method), settings)
+            curves.method: _method_json(
+                curves, by_seconds.get(curves.method), settings, levels.failed
+            )
             for curves in all_curves
         },
         "needed": needed(all_curves, settings),
         "speedups": comparisons(all_curves, "samples"),
         "wins": _wins_json(all_curves, settings),
-        "profiles": _profiles_json(all_curves),
+        "profiles": _profiles_json(all_curves, levels.thresholds),
         "published": published_json(
             all_curves, settings.protocol, header.get("run", {}).get("view", {})
         ),
@@ -267,5 +270,5 @@ def summarize(
         if timed:
             content["regret_by_seconds"] = _regret_json(timed, best, settings, "seconds")
     if timelines:
-        content["clock"] = clock_json(timelines, settings)
+        content["clock"] = clock_json(timelines, settings, levels)
     return content
