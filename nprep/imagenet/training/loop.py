@@ -103,6 +103,7 @@ class Trainer:
         if processes.count > 1:
             ids = [device.index] if device.type == "cuda" else None
             self._forward = DistributedDataParallel(self._forward, device_ids=ids)
+            self._settle_buckets()
         self._open_loaders()
         self.epoch = self.step = self.batches_done = 0
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
@@ -115,6 +116,34 @@ class Trainer:
         self._overflows = torch.zeros((), dtype=torch.float64, device=device)
         # Of the weights as they are now; nothing yet.
         self._score: Score | None = None
+
+    def _settle_buckets(self) -> None:
+        """Makes torch choose its final layout of gradients before the first step.
+
+        After its first backward pass torch arranges the gradients anew for their exchange. The
+        order in which three and more processes add them depends on where they lie, so that the
+        first step of a resumed run would round otherwise than that step did before. This pass is on
+        grey images, and leaves nothing behind but the layout.
+        """
+        settings, device = self.settings, self.processes.device
+        images = torch.zeros(
+            (settings.batch_size, 3, settings.image_size, settings.image_size), device=device
+        )
+        if settings.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        random = torch.get_rng_state()
+        gpu_random = torch.cuda.get_rng_state() if device.type == "cuda" else None
+        before = [values.clone() for values in self.model.buffers()]
+        with precision(settings.amp, device):
+            outputs = self._forward(images)
+        outputs.sum().backward()
+        with torch.no_grad():
+            for values, kept in zip(self.model.buffers(), before, strict=True):
+                values.copy_(kept)
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.set_rng_state(random)
+        if gpu_random is not None:
+            torch.cuda.set_rng_state(gpu_random)
 
     def _open_loaders(self) -> None:
         settings, who = self.settings, self.processes
