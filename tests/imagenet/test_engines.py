@@ -21,7 +21,7 @@ from nprep.imagenet.settings import with_fields  # noqa: E402
 from nprep.imagenet.study.engines import Outcome, Task, execute, make_engine  # noqa: E402
 from nprep.imagenet.training.checkpoints import load_checkpoint  # noqa: E402
 from nprep.imagenet.training.folder import RunFolder  # noqa: E402
-from nprep.imagenet.training.loop import Trainer  # noqa: E402
+from nprep.imagenet.training.learner import Learner  # noqa: E402
 from nprep.imagenet.training.run import run_training  # noqa: E402
 from tests.imagenet.helpers import tiny  # noqa: E402
 from tests.imagenet.test_training import assert_same, weights_of  # noqa: E402
@@ -36,15 +36,15 @@ SEARCH = _SEARCH_TEXT.split()
 
 def _small_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
     """A device with room for so many images; returns the sizes of batches that were tried."""
-    healthy, tried = Trainer._to_device, list[int]()
+    healthy, tried = Learner._to_device, list[int]()
 
-    def limited(trainer: Trainer, batch: Any, number: int) -> Any:
+    def limited(learner: Learner, batch: Any, *where: int) -> Any:
         tried.append(len(batch.labels))
         if len(batch.labels) > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return healthy(trainer, batch, number)
+        return healthy(learner, batch, *where)
 
-    monkeypatch.setattr(Trainer, "_to_device", limited)
+    monkeypatch.setattr(Learner, "_to_device", limited)
     return tried
 
 

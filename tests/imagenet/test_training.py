@@ -26,7 +26,8 @@ from nprep.imagenet.networks.architectures import build  # noqa: E402
 from nprep.imagenet.settings import PRESETS, preset  # noqa: E402
 from nprep.imagenet.training.checkpoints import load_checkpoint, save_checkpoint  # noqa: E402
 from nprep.imagenet.training.folder import RunFolder, StoppedError  # noqa: E402
-from nprep.imagenet.training.loop import DivergedError, Trainer  # noqa: E402
+from nprep.imagenet.training.learner import DivergedError, Learner  # noqa: E402
+from nprep.imagenet.training.loop import Trainer  # noqa: E402
 from nprep.imagenet.training.optimisers import (  # noqa: E402
     WeightAverage,
     learning_rate,
@@ -244,13 +245,13 @@ def test_a_second_training_in_the_folder_is_refused(tmp_path: Path) -> None:
 def test_divergence_is_reported_and_keeps_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    healthy = Trainer._to_device
+    healthy = Learner._to_device
 
-    def spoil(trainer: Trainer, *args: Any) -> Any:
-        images, labels = healthy(trainer, *args)
-        return images * (torch.nan if trainer.step == 3 else 1), labels
+    def spoil(learner: Learner, *args: Any) -> Any:
+        images, labels = healthy(learner, *args)
+        return images * (torch.nan if learner.step == 3 else 1), labels
 
-    monkeypatch.setattr(Trainer, "_to_device", spoil)
+    monkeypatch.setattr(Learner, "_to_device", spoil)
     with pytest.raises(DivergedError, match="not a number at step 4"):
         run_training(tiny(checkpoint_steps=1), tmp_path)
     state = load_checkpoint(tmp_path / "last.pt")
@@ -342,14 +343,14 @@ def test_half_the_batch_resumes_as_the_same_run(tmp_path: Path) -> None:
 def test_fp16_skips_an_overflow_and_ends_at_a_divergence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    healthy = Trainer._to_device
+    healthy = Learner._to_device
 
     def spoil_from(first: int, last: int) -> None:
-        def spoil(trainer: Trainer, *args: Any) -> Any:
-            images, labels = healthy(trainer, *args)
-            return images * (torch.inf if first <= trainer.step < last else 1), labels
+        def spoil(learner: Learner, *args: Any) -> Any:
+            images, labels = healthy(learner, *args)
+            return images * (torch.inf if first <= learner.step < last else 1), labels
 
-        monkeypatch.setattr(Trainer, "_to_device", spoil)
+        monkeypatch.setattr(Learner, "_to_device", spoil)
 
     spoil_from(3, 5)
     # The running averages of batch norm take the infinite images in.

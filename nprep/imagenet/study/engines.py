@@ -81,7 +81,7 @@ def execute(task: Task) -> Outcome:
     step, and again, as long as the batch can be halved; then it has failed, and it alone.
     """
     from nprep.imagenet.training.folder import StoppedError
-    from nprep.imagenet.training.loop import DivergedError
+    from nprep.imagenet.training.learner import DivergedError
     from nprep.imagenet.training.run import OutOfMemoryError, run_training
 
     settings = task.settings
