@@ -47,7 +47,10 @@ class TrainSettings:
     """Everything that decides a training; each field's ``help`` says what it is."""
 
     arch: str = _doc("mobilenet-v2-like", "encoding or name; nb101:MATRIX:OPS for a cell")
-    data: str = _doc("", "folder with train/ and val/, or with train-*.tar and val-*.tar")
+    data: str = _doc("", "folder with train/ and val/, or with train-*.tar and val-*.tar; "
+                         "hf:NAME or hf:FOLDER: a data set of Hugging Face")  # fmt: skip
+    image_column: str = _doc("", "column of images (hf:); empty: the one that there is")
+    label_column: str = _doc("", "column of labels (hf:); empty: the one that there is")
     synthetic_data: int = _doc(0, "make up this many training images instead of reading any")
     num_classes: int = _doc(0, "classes; 0: as many as the data has")
     holdout: int = _doc(0, "validate on so many images taken from train, val becomes the test set")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nprep.imagenet.data.hugging_face import PREFIX, open_hugging_face
 from nprep.imagenet.data.shards import ShardSource
 from nprep.imagenet.data.sources import DataError, FolderSource, Source, SyntheticSource, split_off
 from nprep.imagenet.settings import TrainSettings
@@ -48,7 +49,7 @@ def open_parts(settings: TrainSettings) -> DataParts:
         folder's ``val`` is the test set.
 
     Raises:
-        DataError: If the folder is missing or not laid out as it should be.
+        DataError: If the data is missing or not laid out as it should be.
     """
     if settings.synthetic_data:
         classes = settings.num_classes or 1000
@@ -58,29 +59,42 @@ def open_parts(settings: TrainSettings) -> DataParts:
             SyntheticSource(max(1, count // 4), classes, size, seed=1),
             None,
         )
-    root = Path(settings.data)
-    if not root.is_dir():
-        raise DataError(f"data folder {root} does not exist: check --data")
-    train = _part(root, "train", None, settings.num_classes)
-    if train is None:
-        raise DataError(
-            f"{root} has neither a folder train/ nor shards train-*.tar: lay the images out as "
-            "train/CLASS/*.jpg and val/CLASS/*.jpg, or as WebDataset shards"
-        )
+    train: Source
+    val: Source | None
+    test: Source | None
+    if settings.data.startswith(PREFIX):
+        name = settings.data.removeprefix(PREFIX)
+        train, val, test = open_hugging_face(name, settings.image_column, settings.label_column)
+        where, lacks_val = name, "a split validation"
+    else:
+        train, val, test = _open_folder(Path(settings.data), settings.num_classes)
+        where, lacks_val = settings.data, "a folder val/ or shards val-*.tar"
     if settings.num_classes and settings.num_classes != len(train.classes):
         raise DataError(
-            f"{root} has {len(train.classes)} classes and num_classes is {settings.num_classes}: "
-            "leave --num-classes out or correct the folders"
+            f"{where} has {len(train.classes)} classes and num_classes is {settings.num_classes}: "
+            "leave --num-classes out or correct the data"
         )
     if len(train.classes) < 2:
-        raise DataError(f"{root} has a single class: a classifier needs at least two")
-    val, test = _part(root, "val", train.classes), _part(root, "test", train.classes)
+        raise DataError(f"{where} has a single class: a classifier needs at least two")
     if settings.holdout:
         kept, taken = split_off(train, settings.holdout)
         return DataParts(kept, taken, test if test is not None else val)
     if val is None:
         raise DataError(
-            f"{root} has neither a folder val/ nor shards val-*.tar: add them, or take validation "
-            "images out of train/ with --holdout COUNT"
+            f"{where} lacks {lacks_val}: add it, or take validation images out of the training "
+            "images with --holdout COUNT"
         )
     return DataParts(train, val, test)
+
+
+def _open_folder(root: Path, num_classes: int) -> tuple[Source, Source | None, Source | None]:
+    """The parts of a folder: train, val and test."""
+    if not root.is_dir():
+        raise DataError(f"data folder {root} does not exist: check --data")
+    train = _part(root, "train", None, num_classes)
+    if train is None:
+        raise DataError(
+            f"{root} has neither a folder train/ nor shards train-*.tar: lay the images out as "
+            "train/CLASS/*.jpg and val/CLASS/*.jpg, or as WebDataset shards"
+        )
+    return train, _part(root, "val", train.classes), _part(root, "test", train.classes)
