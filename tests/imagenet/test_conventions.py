@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import types
 from pathlib import Path
@@ -61,6 +62,36 @@ def test_every_customary_name_is_of_a_setting() -> None:
     assert set(_flags.CUSTOMARY) <= set(fields)
     others = [name for names in _flags.CUSTOMARY.values() for name in names]
     assert len(others) == len(set(others))
+
+
+def test_the_documents_list_every_accepted_name() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "real-training.md").read_text(encoding="utf-8")
+    table = page.split("| here | also | |")[1].split("\n\n")[0]
+    listed: dict[str, set[str]] = {}
+    for row in table.splitlines()[2:]:
+        here, there = (re.findall(r"`(-[\w-]+)`", cell) for cell in row.split("|")[1:3])
+        listed[" ".join(here)] = set(there)
+    accepted = {name: {*names} for name, names in _flags.CUSTOMARY.items()}
+    # Of the command itself, no settings.
+    accepted |= {
+        "config": {"-c"}, "out": {"--output", "--output-dir"}, "eval_only": {"--test-only"},
+    }  # fmt: skip
+    for row_names, others in listed.items():
+        found: set[str] = set()
+        for name in row_names.split():
+            found |= accepted.pop(name[2:].replace("-", "_"))
+        assert others == found, row_names
+    assert not accepted
+
+
+def test_the_documents_name_options_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "real-training.md").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit):
+        entry(["train", "--help"])
+    known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", capsys.readouterr().out))
+    table = page.split("| there | here |")[1].split("\n\n")[0]
+    named = [row.split("|")[2] for row in table.splitlines()[2:]]
+    assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", " ".join(named))) <= known
 
 
 def test_settings_come_from_a_file_and_the_command_line_wins(tmp_path: Path) -> None:
