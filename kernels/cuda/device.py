@@ -6,7 +6,6 @@ argument, on a device that compiles the same sources for the CPU.
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,6 +15,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from nprep._optional import need
 from nprep.errors import MissingDependencyError, SettingsError
 
 SOURCES = Path(__file__).parent
@@ -96,7 +96,7 @@ def check_precision(precision: str) -> None:
     """
     if precision not in PRECISIONS:
         known = ", ".join(PRECISIONS)
-        raise SettingsError(f"precision {precision!r} is unknown; choose from {known}")
+        raise SettingsError(f"precision {precision!r} is unknown; choose from {known}.")
 
 
 def to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -139,22 +139,16 @@ class CupyDevice:
         Raises:
             MissingDependencyError: If CuPy is not installed, or finds no CUDA device.
         """
-        try:
-            import cupy
-
-            cublas = importlib.import_module("cupy_backends.cuda.libs.cublas")
-        except ImportError as error:
-            raise MissingDependencyError(
-                "the cupy backend needs CuPy and cuBLAS, which can't be imported "
-                f"({str(error).splitlines()[0]}); install nprep[gpu] (CUDA 12) or "
-                "nprep[gpu-cuda13], or choose another backend"
-            ) from error
+        purpose = "compute on a GPU"
+        instead = "pip install 'nprep[gpu-cuda13]' for CUDA 13, or choose another backend"
+        cupy = need("cupy", purpose, "cupy-cuda12x", "gpu", instead)
+        cublas = need("cupy_backends.cuda.libs.cublas", purpose, "cupy-cuda12x", "gpu", instead)
         try:
             properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
         except cupy.cuda.runtime.CUDARuntimeError as error:
             raise MissingDependencyError(
-                f"the cupy backend needs a CUDA device and found none ({error}); "
-                "choose another backend"
+                f"the cupy backend needs a CUDA device and found none ({error}): "
+                "choose another backend."
             ) from error
         self.cupy = cupy
         self.name = properties["name"].decode()

@@ -155,7 +155,7 @@ class CudaGcn:
         if each > self.memory:
             raise SettingsError(
                 f"a memory of {self.memory / 2**20:.0f} MiB is too small for the cupy backend: one "
-                f"predictor of width {layout.width} needs {each / 2**20:.0f} MiB; allow that much"
+                f"predictor of width {layout.width} needs {each / 2**20:.0f} MiB; allow that much."
             )
         return self.memory // each
 

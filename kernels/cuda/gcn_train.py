@@ -187,7 +187,7 @@ class CudaTrainer:
         if self._places > MAX_PLACES:
             raise SettingsError(
                 f"a graph has {self._places} vertices, and the cupy backend trains on at most "
-                f"{MAX_PLACES}: choose another backend"
+                f"{MAX_PLACES}: choose another backend."
             )
         order_starts = np.cumsum([0, *(order.size for order in orders[:-1])], dtype=np.int64)
         upload = device.upload

@@ -162,7 +162,7 @@ def train(
     graphs = cells.graphs(settings.normalisation)
     if len(graphs) == 0 or len(graphs) != len(labels):
         raise SettingsError(
-            f"{len(graphs)} training cells come with {len(labels)} labels; give one label a cell"
+            f"{len(graphs)} training cells come with {len(labels)} labels; give one label a cell."
         )
     settings = settings.for_samples(len(graphs))
     state = seed_state(seed)

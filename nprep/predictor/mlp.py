@@ -76,7 +76,7 @@ def train_perceptron(
     """
     if len(features) == 0 or len(features) != len(labels):
         raise SettingsError(
-            f"{len(features)} training cells come with {len(labels)} labels; give one label a cell"
+            f"{len(features)} training cells come with {len(labels)} labels; give one label a cell."
         )
     state = seed_state(seed)
     sizes = np.array([features.shape[1], *settings.head, 1], np.int64)

@@ -149,7 +149,7 @@ class SharingPlan:
         graphs = cells.graphs(normalisation)
         if graphs.largest > _LARGEST // 2:
             raise SettingsError(
-                f"a graph has {graphs.largest} nodes; predictors take at most {_LARGEST // 2}"
+                f"a graph has {graphs.largest} nodes; predictors take at most {_LARGEST // 2}."
             )
         keys = sort_keys(graphs.types, graphs.cell_starts, graphs.out_starts, graphs.out_nodes)
         order = np.lexsort(keys[::-1]).astype(np.int32)
@@ -207,7 +207,7 @@ class SharingPlan:
         if self.count and wanted != built:
             raise SettingsError(
                 f"the plan is for (layers, normalisation, node types) {built} but the predictor "
-                f"has {wanted}: build a plan for it"
+                f"has {wanted}: build a plan for it."
             )
 
 
@@ -229,7 +229,7 @@ def _coded(graphs: GraphBatch) -> tuple[NDArray[np.float32], _Direction, _Direct
         known = weight_codes(weights, palette, known, codes[-1])
         if known < 0:
             raise SettingsError(
-                f"the graphs have more than {_LARGEST} distinct edge weights; round them first"
+                f"the graphs have more than {_LARGEST} distinct edge weights; round them first."
             )
     return (
         palette[:known].copy(),

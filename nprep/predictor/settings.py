@@ -37,9 +37,9 @@ def width_for(samples: int) -> int:
     return round(float(width) / 8) * 8
 
 
-def _require(condition: bool, message: str) -> None:
+def _require(condition: bool, fault: str) -> None:
     if not condition:
-        raise SettingsError(message)
+        raise SettingsError(f"{fault}.")
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,8 @@ def settings_of(content: dict[str, Any], name: Path) -> ReplaySettings:
         settings = settings_from(content["run"])
     except (KeyError, TypeError, SettingsError) as error:
         raise RunFolderError(
-            f"the settings of {name} are damaged or of another version of nprep ({error}): use the "
-            "version that ran the shards."
+            f"the settings of {name} are damaged or of another version of nprep "
+            f"({str(error).rstrip('.')}): use the version that ran the shards."
         ) from error
     return settings
 

@@ -300,7 +300,7 @@ def preset(name: str, train_samples: int) -> NeuralPredictor | MlpPredictor:
     """
     if train_samples < 2:
         raise SettingsError(
-            f"{name} would train on {train_samples} cells: give it at least 2 to learn from"
+            f"{name} would train on {train_samples} cells: give it at least 2 to learn from."
         )
     if name == "mlp":
         return MlpPredictor(name, train_samples)
@@ -310,4 +310,4 @@ def preset(name: str, train_samples: int) -> NeuralPredictor | MlpPredictor:
         return NeuralPredictor(name, train_samples, two_stage=False, predictor=GcnSettings())
     if name == "np-faithful":
         return NeuralPredictor(name, train_samples, predictor=FAITHFUL)
-    raise SettingsError(f"{name!r} is no predictor: use np, np-one-stage, np-faithful or mlp")
+    raise SettingsError(f"{name!r} is no predictor: use np, np-one-stage, np-faithful or mlp.")

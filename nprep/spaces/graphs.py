@@ -121,7 +121,7 @@ def check_normalisation(normalisation: str) -> None:
     """
     if normalisation not in NORMALISATIONS:
         known = ", ".join(NORMALISATIONS)
-        raise SettingsError(f"normalisation {normalisation!r} is unknown; choose from {known}")
+        raise SettingsError(f"normalisation {normalisation!r} is unknown; choose from {known}.")
 
 
 def graphs_from_matrices(

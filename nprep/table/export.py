@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep._console import add_output
-from nprep.errors import MissingDependencyError, SettingsError
+from nprep._optional import need
+from nprep.errors import SettingsError
 from nprep.table.schema import PROVENANCE_NAMES, STAGES, STORED_METRICS, Metric
 from nprep.table.table import Table
 from nprep.table.writer import replaced_when_done
@@ -189,18 +190,13 @@ def to_parquet(table: Table, path: Path, conditions: Sequence[Condition] = ()) -
         The number of cells.
 
     Raises:
-        MissingDependencyError: pyarrow is not installed.
+        MissingDependencyError: pyarrow cannot be imported.
         TableError: The file cannot be written.
         SettingsError: A condition is about a column that the table does not have.
     """
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Parquet needs the package pyarrow: install it with pip install pyarrow, or export to "
-            "a file that ends in .npz."
-        ) from error
+    instead = "export to a file that ends in .npz"
+    arrow = need("pyarrow", "write Parquet", extra="parquet", instead=instead)
+    parquet = need("pyarrow.parquet", "write Parquet", extra="parquet", instead=instead)
     columns = to_numpy(table, conditions)
     metrics = [name for name in _names(table) if name in columns]
     measured = {each for name in metrics for each in (name, f"{name}_provenance")}

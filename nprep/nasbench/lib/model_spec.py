@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nprep.errors import MissingDependencyError
+from nprep._optional import need
 from nprep.kernels.nb101.cells import MAX_VERTICES, UNUSED
 from nprep.kernels.nb101.md5 import module_hash_batch
 from nprep.nasbench.lib.graph_util import hash_module
@@ -113,18 +113,12 @@ class ModelSpec:
         """The pruned cell as a ``graphviz.Digraph``.
 
         Raises:
-            MissingDependencyError: graphviz is not installed.
+            MissingDependencyError: graphviz cannot be imported.
             ValueError: The spec is disconnected.
         """
         if self.matrix is None or self.ops is None:
             raise ValueError("the spec is disconnected, so there is nothing to draw")
-        try:
-            import graphviz
-        except ImportError as error:
-            raise MissingDependencyError(
-                "ModelSpec.visualize needs the package graphviz: install it with pip."
-            ) from error
-        graph = graphviz.Digraph()
+        graph = need("graphviz", "draw a cell with ModelSpec.visualize").Digraph()
         names = ["input", *self.ops[1:-1], "output"]
         for vertex, name in enumerate(names):
             graph.node(str(vertex), name)

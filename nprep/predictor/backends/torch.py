@@ -6,7 +6,6 @@ on a CPU, and on a GPU the ``cupy`` backend has kernels for it, so there is no t
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import weakref
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.errors import MissingDependencyError
+from nprep._optional import need
 from nprep.predictor.backends.numba import NumbaBackend
 from nprep.predictor.gathers import Segment
 from nprep.predictor.gcn import GcnWeights
@@ -44,16 +43,10 @@ class TorchBackend(NumbaBackend):
             device: Name of a PyTorch device; None: CUDA where it can be used.
 
         Raises:
-            MissingDependencyError: If PyTorch is not installed.
+            MissingDependencyError: If PyTorch cannot be imported.
         """
         super().__init__()
-        try:
-            self._torch = importlib.import_module("torch")
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"the torch backend needs PyTorch, which cannot be imported ({error}): pip install "
-                "torch, or choose another backend."
-            ) from error
+        self._torch = need("torch", "use the torch backend", instead="choose another backend")
         self.precision = precision
         self.device = device or ("cuda" if self._torch.cuda.is_available() else "cpu")
         self.whole = self.device != "cpu"

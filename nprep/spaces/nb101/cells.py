@@ -170,7 +170,7 @@ def parse_hash(text: str) -> NDArray[np.uint8]:
     except (TypeError, ValueError):
         digest = b""
     if len(digest) != 16 or len(text) != 32:
-        raise InvalidSpecError(f"{text!r} is not a module hash; give its 32 hex characters")
+        raise InvalidSpecError(f"{text!r} is not a module hash; give its 32 hex characters.")
     return np.frombuffer(digest, np.uint8).copy()
 
 
@@ -247,7 +247,7 @@ def normalised_adjacency(
         return _encode.row_normalised_adjacency(bits, sizes)
     if form == "symmetric":
         return _encode.symmetric_normalised_adjacency(bits, sizes)
-    raise SettingsError(f"the form of normalisation is {form!r}; known are 'row' and 'symmetric'")
+    raise SettingsError(f"the form of normalisation is {form!r}; known are 'row' and 'symmetric'.")
 
 
 def encode_flat(cells: CellBatch) -> NDArray[np.float32]:
@@ -310,20 +310,22 @@ def mutate(
     """
     bits, operations, sizes = _arrays(parents)
     if rule not in MUTATION_RULES:
-        raise SettingsError(f"the mutation rule is {rule!r}; known are {', '.join(MUTATION_RULES)}")
+        raise SettingsError(
+            f"the mutation rule is {rule!r}; known are {', '.join(MUTATION_RULES)}."
+        )
     if not 0 <= rate < np.inf:
-        raise SettingsError(f"the mutation rate is {rate}; give a number from 0 up")
+        raise SettingsError(f"the mutation rate is {rate}; give a number from 0 up.")
     if (sizes != MAX_VERTICES).any():
         raise InvalidSpecError(
             f"the parent at position {int(np.argmax(sizes != MAX_VERTICES))} has fewer than "
-            f"{MAX_VERTICES} vertices; mutate unpruned specs"
+            f"{MAX_VERTICES} vertices; mutate unpruned specs."
         )
     if rule != "one":
         codes, _ = _cells.spec_key_batch(bits, operations, sizes)
         if codes.any():
             raise InvalidSpecError(
                 f"the parent at position {int(np.argmax(codes != 0))} is invalid; its children may "
-                "never be valid"
+                "never be valid."
             )
     if device is not None:
         arrays = bits, operations, sizes

@@ -66,7 +66,7 @@ class Spec:
         if len(self.matrix) != len(self.operations):
             raise InvalidSpecError(
                 f"a spec with a {len(self.matrix)} x {len(self.matrix)} matrix has "
-                f"{len(self.operations)} operations; give one for each row"
+                f"{len(self.operations)} operations; give one for each row."
             )
 
     @classmethod
@@ -138,7 +138,7 @@ class Spec:
         kept = self._kept()
         if not kept:
             raise InvalidSpecError(
-                "the spec cannot be pruned: no path leads from its first vertex to its last"
+                "the spec cannot be pruned: no path leads from its first vertex to its last."
             )
         matrix = [[self.matrix[i][j] for j in kept] for i in kept]
         return Spec(matrix, [self.operations[vertex] for vertex in kept])
@@ -151,7 +151,7 @@ class Spec:
         """
         problem = self.problem()
         if problem is not None:
-            raise InvalidSpecError(f"the spec is not a cell of NASBench-101: {problem}")
+            raise InvalidSpecError(f"the spec is not a cell of NASBench-101: {problem}.")
         pruned = self.prune()
         size = pruned.num_vertices
         codes = np.full(MAX_VERTICES, UNUSED, np.uint8)
@@ -198,18 +198,18 @@ def _checked_matrix(matrix: Any) -> tuple[tuple[int, ...], ...]:
     except ValueError:
         array = np.empty(0, object)
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
-        raise InvalidSpecError("the matrix of the spec is not square; give n rows of n values")
+        raise InvalidSpecError("the matrix of the spec is not square; give n rows of n values.")
     if len(array) < 2:
         raise InvalidSpecError(
             f"the matrix of the spec is {len(array)} x {len(array)}; a cell has at least an input "
-            "and an output"
+            "and an output."
         )
     if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
-        raise InvalidSpecError("the matrix of the spec holds values other than 0 and 1")
+        raise InvalidSpecError("the matrix of the spec holds values other than 0 and 1.")
     if np.tril(array).any():
         raise InvalidSpecError(
             "the matrix of the spec is not strictly upper triangular; number the vertices so that "
-            "every edge leads to a higher one"
+            "every edge leads to a higher one."
         )
     return tuple(tuple(int(value) for value in row) for row in array)
 
@@ -218,5 +218,5 @@ def _checked_operations(operations: Sequence[str]) -> tuple[str, ...]:
     """The operations as a tuple of Python strings (see ``Spec``)."""
     names = list(operations) if isinstance(operations, Iterable) else [None]
     if isinstance(operations, str) or not all(isinstance(name, str) for name in names):
-        raise InvalidSpecError("the operations of the spec are not a sequence of names")
+        raise InvalidSpecError("the operations of the spec are not a sequence of names.")
     return tuple(str(name) for name in names)

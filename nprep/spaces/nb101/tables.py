@@ -62,7 +62,7 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> CellBatch:
         and cells.num_vertices.max() <= MAX_VERTICES
         and cells.adjacency_bits.max() < 1 << _PAIRS
     ):
-        raise InvalidSpecError("its cells are none that could have been written")
+        raise InvalidSpecError("its cells are none that could have been written.")
     return cells
 
 

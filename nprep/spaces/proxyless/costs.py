@@ -57,7 +57,7 @@ class AdditiveCost:
         if encodings.shape[1] != len(self.blocks):
             raise SettingsError(
                 f"the {self.name} table has {len(self.blocks)} blocks and the networks have "
-                f"{encodings.shape[1]}: use a table that was made for this space"
+                f"{encodings.shape[1]}: use a table that was made for this space."
             )
         total = np.full(len(encodings), float(self.fixed))
         for row, choices in zip(self.blocks, encodings.T, strict=True):

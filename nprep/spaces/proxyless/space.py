@@ -95,15 +95,17 @@ class MobileSpace:
     def __post_init__(self) -> None:
         """Refuses sizes that make no network."""
         if self.num_classes < 2:
-            raise SettingsError(f"num_classes is {self.num_classes}: a classifier needs at least 2")
+            raise SettingsError(
+                f"num_classes is {self.num_classes}: a classifier needs at least 2."
+            )
         if not 1 <= self.depth <= 16:
-            raise SettingsError(f"depth is {self.depth}: use 1 to 16 blocks a stage")
+            raise SettingsError(f"depth is {self.depth}: use 1 to 16 blocks a stage.")
         if not 0.05 <= self.width <= 8:
-            raise SettingsError(f"width is {self.width}: use a factor from 0.05 to 8")
+            raise SettingsError(f"width is {self.width}: use a factor from 0.05 to 8.")
         if not 8 <= self.image_size <= 4096:
-            raise SettingsError(f"image_size is {self.image_size}: use 8 to 4096 pixels")
+            raise SettingsError(f"image_size is {self.image_size}: use 8 to 4096 pixels.")
         if self.stem_stride not in (1, 2):
-            raise SettingsError(f"stem_stride is {self.stem_stride}: use 1 or 2")
+            raise SettingsError(f"stem_stride is {self.stem_stride}: use 1 or 2.")
 
     def channels(self, full: int) -> int:
         """A channel count of the original, at this width."""
@@ -165,7 +167,7 @@ class MobileSpace:
         if array.ndim not in (1, 2) or array.shape[-1] != self.num_blocks:
             raise InvalidSpecError(
                 f"an encoding has shape {array.shape}, and networks of this space have "
-                f"{self.num_blocks} blocks"
+                f"{self.num_blocks} blocks."
             )
         rows = np.atleast_2d(array)
         inside = (rows >= 0) & (rows < NUM_CHOICES)
@@ -174,7 +176,7 @@ class MobileSpace:
             row, block = (int(part) for part in np.argwhere(~fine)[0])
             choices = ", ".join(map(str, self.blocks[block].choices))
             raise InvalidSpecError(
-                f"block {block} has choice {int(rows[row, block])}, and may have: {choices}"
+                f"block {block} has choice {int(rows[row, block])}, and may have: {choices}."
             )
         return array.astype(np.uint8)
 
@@ -195,7 +197,7 @@ class MobileSpace:
         if not (text.isascii() and text.isdigit()):
             raise InvalidSpecError(
                 f"architecture {text!r} is no network of the mobile space: give "
-                f"{self.num_blocks} digits from 0 to 6, largest, smallest or mobilenet-v2-like"
+                f"{self.num_blocks} digits from 0 to 6, largest, smallest or mobilenet-v2-like."
             )
         return self.check(np.frombuffer(text.encode(), np.uint8) - np.uint8(ord("0")))
 
