@@ -110,12 +110,13 @@ def run(
     return result
 
 
-def load(what: str | Path = "default") -> Table | Result:
+def load(what: str | Path = "default", in_memory: bool = False) -> Table | Result:
     """What a name or a path stands for: a table, or the result of a finished run.
 
     Args:
         what: "default" (the built-in table, which is built on first use), another name that
             ``nprep table list`` shows, a table file, or the folder of a finished run.
+        in_memory: Whether to read a table whole instead of mapping it (see ``nprep.Table``).
 
     Raises:
         TableError: If it is no table.
@@ -123,9 +124,9 @@ def load(what: str | Path = "default") -> Table | Result:
     """
     with _console.messages(as_guest=True):
         if what == "default":
-            return Table.open(default_table())
+            return Table.open(default_table(), in_memory)
         path = Path(what)
-        return load_run(path) if path.is_dir() else open_table(path)
+        return load_run(path) if path.is_dir() else open_table(path, in_memory)
 
 
 def load_run(folder: str | Path) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +76,9 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         with where.open("rb") as file:
             head = file.read(len(_HDF5))
     if head == _HDF5 or not where.is_file():
-        table = Table.open(where)
-        # Read whole, not mapped: a file that is overwritten in place later would end the process.
-        values = {key: np.array(metric.values) for key, metric in table.metrics.items()}
+        # Not mapped: a file that is overwritten in place later would end the process.
+        table = Table.open(where, in_memory=True)
+        values = {key: metric.values for key, metric in table.metrics.items()}
         return _store_of(
             table.cells, table.module_hash, table.trainable_parameters, table.index, values
         )
@@ -123,11 +122,4 @@ def _store_of(
         values = {key: array[held] for key, array in values.items()}
         module_hash, trainable_parameters = module_hash[held], trainable_parameters[held]
         counts = counts[held]
-    return Store(
-        copy.deepcopy(cells),
-        np.array(module_hash),
-        np.array(trainable_parameters),
-        copy.deepcopy(index),
-        values,
-        counts,
-    )
+    return Store(cells, module_hash, trainable_parameters, index, values, counts)

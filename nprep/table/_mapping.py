@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,109 +17,18 @@ from nprep.errors import InvalidSpecError, SettingsError, TableError
 from nprep.spaces.base import Space, Stored
 from nprep.spaces.registry import get_space
 from nprep.table._seal import BrokenSealError, Piece, contiguous_datasets, read_seal
+from nprep.table._sealed import REBUILD, SealedArrays
 from nprep.table.schema import (
     FORMAT,
     READABLE_VERSIONS,
     SCHEMA_VERSION,
     STAGES,
     STORED_METRICS,
-    Metric,
 )
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_REBUILD = "build it again with python -m nprep.table build"
 
 _INDEX: dict[str, type[np.generic]] = {"slot_keys": np.uint64, "slot_rows": np.int32}
-
-
-class SealedArrays(Mapping[str, NDArray[Any]]):
-    """Mapped arrays by their paths inside the file, compared with their checksums at first use."""
-
-    def __init__(
-        self, path: Path, arrays: dict[str, NDArray[Any]], pieces: dict[str, Piece]
-    ) -> None:
-        """Compares nothing yet.
-
-        Args:
-            path: The file, for messages.
-            arrays: The mapped arrays.
-            pieces: Of the file's seal.
-        """
-        self._path = path
-        self.unchecked = arrays
-        self._pending = {
-            name: pieces[name].checksum for name, array in arrays.items() if array.size
-        }
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        """The array.
-
-        Raises:
-            TableError: If its bytes are not those that were written.
-        """
-        array = self.unchecked[name]
-        checksum = self._pending.get(name)
-        if checksum is not None:
-            if zlib.crc32(array.data) != checksum:
-                raise TableError(
-                    f"{self._path} is damaged: the checksum of its dataset {name} differs; copy "
-                    f"the whole file again or {_REBUILD}."
-                )
-            # Another thread may have been here too.
-            self._pending.pop(name, None)
-        return array
-
-    def __contains__(self, name: object) -> bool:
-        """Whether there is such an array, which is not compared."""
-        return name in self.unchecked
-
-    def __iter__(self) -> Iterator[str]:
-        """The paths."""
-        return iter(self.unchecked)
-
-    def __len__(self) -> int:
-        """The number of arrays."""
-        return len(self.unchecked)
-
-
-class SealedMetrics(Mapping[tuple[str, str], Metric]):
-    """The metrics of a file by stage and name, compared with their checksums at first use."""
-
-    def __init__(self, arrays: SealedArrays, kind: str) -> None:
-        """Compares nothing yet.
-
-        Args:
-            arrays: Of the file.
-            kind: "metrics" or "means".
-        """
-        self._arrays = arrays
-        self._names = {
-            (stage, name): f"{kind}/{stage}/{name}"
-            for stage in STAGES
-            for name in STORED_METRICS
-            if f"{kind}/{stage}/{name}" in arrays
-        }
-
-    def __getitem__(self, key: tuple[str, str]) -> Metric:
-        """The metric.
-
-        Raises:
-            TableError: If its bytes are not those that were written.
-        """
-        name = self._names[key]
-        return Metric(self._arrays[name], self._arrays[f"{name}_provenance"])
-
-    def __contains__(self, key: object) -> bool:
-        """Whether there is such a metric, which is not compared."""
-        return key in self._names
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        """Stages and names."""
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        """The number of metrics."""
-        return len(self._names)
 
 
 @dataclass(frozen=True)
@@ -135,8 +42,8 @@ class MappedFile:
         repeats: The number R of training runs of each length.
         cells: The architectures, a batch of the space.
         sources: Attributes of each source.
-        arrays: Path inside the file to the mapped array. Pages are shared between processes;
-            writing to an array changes this process's copy alone, never the file.
+        arrays: Path inside the file to the array. Pages of mapped arrays are shared between
+            processes; writing to an array changes this process's copy alone, never the file.
         digests: Path inside the file to the stored checksum.
     """
 
@@ -157,34 +64,40 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _map(path: Path, name: str, dataset: Any, size: int, piece: Piece | None) -> NDArray[Any]:
-    """Maps one dataset.
+def _array_of(
+    path: Path, name: str, dataset: Any, size: int, piece: Piece | None, in_memory: bool
+) -> NDArray[Any]:
+    """Maps one dataset, or reads it.
 
     Raises:
         TableError: If it is not one contiguous piece that lies inside the file, where its checksum
             was taken.
     """
     if dataset.shape is None:
-        raise TableError(f"{path} is damaged: its dataset {name} is void; {_REBUILD}.")
+        raise TableError(f"{path} is damaged: its dataset {name} is void; {REBUILD}.")
     offset = dataset.id.get_offset()
     contiguous = dataset.chunks is None and dataset.id.get_create_plist().get_nfilters() == 0
     if not contiguous or (offset is None and dataset.size):
         raise TableError(
             f"{path} cannot be mapped: its dataset {name} is not contiguous and uncompressed; "
-            f"{_REBUILD}."
+            f"{REBUILD}."
         )
     if dataset.size == 0:
         return np.empty(dataset.shape, dataset.dtype)
     if offset + dataset.size * dataset.dtype.itemsize > size:
         raise TableError(
             f"{path} is truncated: its dataset {name} ends beyond the {size} bytes of the file; "
-            "copy the whole file again or " + _REBUILD + "."
+            "copy the whole file again or " + REBUILD + "."
         )
     if piece is None or (piece.offset, piece.size) != (offset, dataset.nbytes):
         raise TableError(
-            f"{path} is damaged: its dataset {name} is not where its checksum was taken; "
-            f"{_REBUILD}."
+            f"{path} is damaged: its dataset {name} is not where its checksum was taken; {REBUILD}."
         )
+    if in_memory:
+        values = np.fromfile(path, dataset.dtype, dataset.size, offset=offset)
+        if values.size < dataset.size:
+            raise TableError(f"{path} was cut short while it was read: open it again.")
+        return values.reshape(dataset.shape)
     # Copy-on-write: the arrays count as writable, for which alone the kernels are compiled.
     mapped = np.memmap(path, dataset.dtype, mode="c", offset=offset, shape=dataset.shape)
     array = np.asarray(mapped)
@@ -195,28 +108,28 @@ def _expect(path: Path, name: str, array: NDArray[Any], dtype: Any, shape: tuple
     if array.dtype != dtype or array.shape != shape:
         raise TableError(
             f"{path} is damaged or foreign: its dataset {name} is {array.dtype} {array.shape}, not "
-            f"{np.dtype(dtype)} {shape}; {_REBUILD}."
+            f"{np.dtype(dtype)} {shape}; {REBUILD}."
         )
 
 
 def _check_attributes(path: Path, attributes: dict[str, Any]) -> None:
     if attributes.get("format") != FORMAT:
         raise TableError(
-            f"{path} is an HDF5 file but no nprep table; {_REBUILD} (other formats are sources)."
+            f"{path} is an HDF5 file but no nprep table; {REBUILD} (other formats are sources)."
         )
     version = attributes.get("schema_version")
     if version not in READABLE_VERSIONS:
         raise TableError(
             f"{path} has schema version {version}, and this nprep reads versions 1 to "
-            f"{SCHEMA_VERSION}: {_REBUILD}."
+            f"{SCHEMA_VERSION}: {REBUILD}."
         )
     for name in ("rows", "views", "source", "builder", "space"):
         if name not in attributes:
-            raise TableError(f"{path} is damaged: it lacks the attribute {name}; {_REBUILD}.")
+            raise TableError(f"{path} is damaged: it lacks the attribute {name}; {REBUILD}.")
         kind = int if name == "rows" else str
         if not isinstance(attributes[name], kind) or isinstance(attributes[name], bool):
             raise TableError(
-                f"{path} is damaged: its attribute {name} is {attributes[name]!r}; {_REBUILD}."
+                f"{path} is damaged: its attribute {name} is {attributes[name]!r}; {REBUILD}."
             )
     budgets, repeats = attributes.get("budgets"), attributes.get("repeats")
     if not (
@@ -228,14 +141,14 @@ def _check_attributes(path: Path, attributes: dict[str, Any]) -> None:
         and 1 <= repeats < 1 << 8
     ):
         raise TableError(
-            f"{path} is damaged: its budgets are {budgets} and its repeats {repeats}; {_REBUILD}."
+            f"{path} is damaged: its budgets are {budgets} and its repeats {repeats}; {REBUILD}."
         )
     try:
         views = json.loads(attributes["views"])
     except (ValueError, RecursionError):
         views = None
     if not isinstance(views, dict) or not all(isinstance(text, str) for text in views.values()):
-        raise TableError(f"{path} is damaged: its attribute views is no list of them; {_REBUILD}.")
+        raise TableError(f"{path} is damaged: its attribute views is no list of them; {REBUILD}.")
 
 
 def _space_of(path: Path, attributes: dict[str, Any]) -> Space:
@@ -259,17 +172,17 @@ def _check_arrays(
     wanted = {**space.stored, **space.facts, "key": Stored(np.uint64, (), "row", "")}
     for name, what in wanted.items():
         if f"cells/{name}" not in arrays:
-            raise TableError(f"{path} is damaged: it lacks the dataset cells/{name}; {_REBUILD}.")
+            raise TableError(f"{path} is damaged: it lacks the dataset cells/{name}; {REBUILD}.")
         _expect(path, f"cells/{name}", arrays[f"cells/{name}"], what.dtype, (rows, *what.shape))
     # A dataset may also be a scalar, which has no length.
     slots = int(np.size(arrays.get("index/slot_keys", ())))
     for name, dtype in _INDEX.items():
         if f"index/{name}" not in arrays:
-            raise TableError(f"{path} is damaged: it lacks the dataset index/{name}; {_REBUILD}.")
+            raise TableError(f"{path} is damaged: it lacks the dataset index/{name}; {REBUILD}.")
         _expect(path, f"index/{name}", arrays[f"index/{name}"], dtype, (slots,))
     # A table of slots that is full or not a power of two would send a search round for ever.
     if slots <= rows or slots & (slots - 1):
-        raise TableError(f"{path} is damaged: its index has {slots} slots; {_REBUILD}.")
+        raise TableError(f"{path} is damaged: its index has {slots} slots; {REBUILD}.")
     for kind, shape in (
         ("metrics", (rows, len(attributes["budgets"]), attributes["repeats"])),
         ("means", (rows, len(attributes["budgets"]))),
@@ -279,7 +192,7 @@ def _check_arrays(
                 name = f"{kind}/{stage}/{metric}"
                 if (name in arrays) != (f"{name}_provenance" in arrays):
                     raise TableError(
-                        f"{path} is damaged: {name} has no provenance or the reverse; {_REBUILD}."
+                        f"{path} is damaged: {name} has no provenance or the reverse; {REBUILD}."
                     )
                 if name in arrays:
                     _expect(path, name, arrays[name], np.float32, shape)
@@ -298,19 +211,23 @@ def _cells_of(path: Path, rows: int, space: Space, arrays: SealedArrays) -> Any:
     try:
         cells = space.from_arrays({name: arrays[f"cells/{name}"] for name in space.stored})
     except InvalidSpecError as error:
-        raise TableError(f"{path} is damaged: {str(error).rstrip('.')}; {_REBUILD}.") from error
+        raise TableError(f"{path} is damaged: {str(error).rstrip('.')}; {REBUILD}.") from error
     if rows and not (
         # Else the search for an absent key would go round for ever.
         (slot_keys == 0).any() and slot_rows.min() >= -1 and slot_rows.max() < rows
     ):
         raise TableError(
-            f"{path} is damaged: its index is none that could have been written; {_REBUILD}."
+            f"{path} is damaged: its index is none that could have been written; {REBUILD}."
         )
     return cells
 
 
-def map_file(path: Path) -> MappedFile:
+def map_file(path: Path, in_memory: bool = False) -> MappedFile:
     """Opens a table file.
+
+    Args:
+        path: The file.
+        in_memory: Whether to read all arrays now instead of mapping them.
 
     Raises:
         TableError: If it is missing, unreadable, foreign, truncated, of another schema version or
@@ -324,11 +241,11 @@ def map_file(path: Path) -> MappedFile:
             signature = stream.read(len(_SIGNATURE))
     except OSError as error:
         raise TableError(
-            f"{path} cannot be read ({reason(error)}): check the name, or {_REBUILD}."
+            f"{path} cannot be read ({reason(error)}): check the name, or {REBUILD}."
         ) from error
     if signature != _SIGNATURE:
         what = "empty" if size == 0 else "no HDF5 file"
-        raise TableError(f"{path} is {what}, so no nprep table: {_REBUILD}.")
+        raise TableError(f"{path} is {what}, so no nprep table: {REBUILD}.")
     try:
         pieces = read_seal(path)
     except (BrokenSealError, OSError) as error:
@@ -337,7 +254,7 @@ def map_file(path: Path) -> MappedFile:
             raise TableError(f"{path} cannot be read ({because}).") from error
         raise TableError(
             f"{path} is no nprep table, or is truncated or damaged: it {error}; copy the whole "
-            f"file again or {_REBUILD}."
+            f"file again or {REBUILD}."
         ) from error
     try:
         # Nothing is written, and some file systems have no locks.
@@ -346,7 +263,7 @@ def map_file(path: Path) -> MappedFile:
             _check_attributes(path, attributes)
             datasets = contiguous_datasets(file)
             arrays = {
-                name: _map(path, name, item, size, pieces.get(name))
+                name: _array_of(path, name, item, size, pieces.get(name), in_memory)
                 for name, item in datasets.items()
             }
             digests = {name: str(item.attrs.get("blake2b", "")) for name, item in datasets.items()}
@@ -365,7 +282,7 @@ def map_file(path: Path) -> MappedFile:
             raise TableError(f"{path} cannot be read ({because}).") from error
         raise TableError(
             f"{path} is truncated or damaged ({' '.join(str(error).split())}): copy the whole file "
-            f"again or {_REBUILD}."
+            f"again or {REBUILD}."
         ) from error
     sealed = SealedArrays(path, arrays, pieces)
     space = _space_of(path, attributes)

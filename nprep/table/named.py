@@ -124,16 +124,18 @@ def _build(name: str, downloads: Path, path: Path) -> None:
     build_from_file(dataset.source, file, path, **dataset.settings)
 
 
-def open_table(table: str | os.PathLike[str]) -> Table:
+def open_table(table: str | os.PathLike[str], in_memory: bool = False) -> Table:
     """Opens a table by its name or its file.
 
     Args:
         table: A key of ``NAMED``, or a file; a file of that name comes first.
+        in_memory: See ``Table.open``.
 
     Raises:
         NprepError: If it cannot be had or is no table.
     """
-    return Table.open(named_table(os.fspath(table)) if is_named(table) else table)
+    path = named_table(os.fspath(table)) if is_named(table) else table
+    return Table.open(path, in_memory)
 
 
 def _lines() -> list[str]:

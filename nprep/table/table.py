@@ -21,7 +21,8 @@ from nprep.spaces.nb101.cells import (
     parse_hash,
 )
 from nprep.table._hashes import find_hashes, first_rows
-from nprep.table._mapping import SealedMetrics, map_file
+from nprep.table._mapping import map_file
+from nprep.table._sealed import SealedMetrics
 from nprep.table._values import Repeat, count_provenance, sample_repeats
 from nprep.table._views import Viewable
 from nprep.table.clock import Clock
@@ -66,6 +67,14 @@ class Answer:
 class Table(Viewable):
     """Measurements of cells, mapped from a file.
 
+    A table is opened in milliseconds, and processes share its pages, because its arrays are mapped:
+    the system reads a page from the file when it is first used. So the file must stay whole while
+    a table is open. All of this package's commands replace a file by a new one under its name,
+    which leaves open tables what they are. A program that cuts the file short or writes into it
+    (``rsync --inplace``, ``cp`` onto it, ``truncate``) is another matter: a page that is gone
+    ends the process with a bus error, which no ``try`` can catch. Where that may happen, open the
+    table with ``in_memory=True``.
+
     Attributes:
         path: The file.
         attributes: Of the file: source, builder, and what the source added.
@@ -84,17 +93,22 @@ class Table(Viewable):
     """
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Table:
+    def open(cls, path: str | os.PathLike[str], in_memory: bool = False) -> Table:
         """Opens a table in milliseconds.
 
         Cells and index are compared with their checksums here, all else when it is first asked for:
         what is handed out is what was written.
 
+        Args:
+            path: The file.
+            in_memory: Whether to read all arrays now instead of mapping them, which takes memory
+                as large as the file, and after which nothing that happens to the file matters.
+
         Raises:
             TableError: If the file is no table that this version can read, or is damaged.
         """
         where = Path(path)
-        mapped = map_file(where)
+        mapped = map_file(where, in_memory)
         arrays = mapped.arrays
         return cls(
             path=where,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+import nprep
 from nprep.errors import TableError
 from nprep.spaces.nb101.cells import cell_keys
 from nprep.table._seal import seal
@@ -235,6 +237,30 @@ def test_one_clear_error(copy: Path, damage: object, message: str) -> None:
         Table.open(copy)
     assert str(copy) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_in_memory_outlives_its_file(copy: Path) -> None:
+    expected = {name: np.array(array) for name, array in Table.open(copy).arrays.items()}
+    table, loaded = Table.open(copy, in_memory=True), nprep.load(copy, in_memory=True)
+    # Pages of a mapped file would be gone now, which ends a process.
+    os.truncate(copy, 100)
+    assert isinstance(loaded, Table)
+    for each in (table, loaded):
+        assert set(each.arrays) == set(expected)
+        for name, array in expected.items():
+            np.testing.assert_array_equal(each.arrays[name], array)
+        np.testing.assert_array_equal(each.find(each.cells), np.arange(len(each)))
+
+
+def test_damage_is_found_in_memory_too(copy: Path) -> None:
+    with h5py.File(copy) as file:
+        offset = file["metrics/final/training_seconds"].id.get_offset()
+    data = bytearray(copy.read_bytes())
+    data[offset] ^= 1
+    copy.write_bytes(data)
+    table = Table.open(copy, in_memory=True)
+    with pytest.raises(TableError, match="checksum of its dataset metrics/final/training_seconds"):
+        table.metrics["final", "training_seconds"]
 
 
 def test_a_folder_is_no_table(tmp_path: Path) -> None:
