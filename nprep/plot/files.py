@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nprep._optional import need
 from nprep.plot.data import FigureData
 from nprep.plot.draw import draw
-from nprep.runs.folder import write_file
+from nprep.runs.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

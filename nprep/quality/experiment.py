@@ -30,7 +30,8 @@ from nprep.predictor.agreement import agreement
 from nprep.predictor.settings import WIDTHS
 from nprep.quality.splits import PARTS, THRESHOLD, summarize_splits
 from nprep.replays.progress import Progress
-from nprep.runs.folder import FORMAT, opened, to_json, write_file
+from nprep.runs.files import FORMAT, to_json, write_file
+from nprep.runs.folder import opened
 from nprep.runs.settings import ViewSource, view_digest
 from nprep.search.rules import SEARCH_STREAM, noise_seed_of, stream, trial_seed
 from nprep.table.view import View

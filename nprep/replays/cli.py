@@ -118,7 +118,7 @@ def main(
     from nprep.replays.draws import run_on_draws
     from nprep.replays.engine import run_shard
     from nprep.replays.progress import JsonLines
-    from nprep.runs.folder import to_json
+    from nprep.runs.files import to_json
 
     try:
         # A program that reads lines of JSON gets everything so.

@@ -25,14 +25,10 @@ from nprep.replays.workers import Work, load_view, run_blocks
 from nprep.results import trials
 from nprep.results.curves import Curves, curves_of
 from nprep.results.outputs import derive_outputs, write_data
+from nprep.runs.blocks import Block, run_digest
 from nprep.runs.concurrent import ConcurrentTrials, read_concurrent, write_concurrent
-from nprep.runs.folder import (
-    FORMAT,
-    Block,
-    opened,
-    run_digest,
-    write_sums,
-)
+from nprep.runs.files import FORMAT, write_sums
+from nprep.runs.folder import opened
 from nprep.runs.protocols import WEN2020
 from nprep.runs.settings import (
     ReplaySettings,

@@ -10,14 +10,9 @@ from typing import Any
 
 from nprep.errors import RunFolderError, SettingsError
 from nprep.replays.engine import Prepared, Replay, blocks_of, prepare, write_outputs
-from nprep.runs.folder import (
-    SETTINGS,
-    Block,
-    differences_of,
-    opened,
-    read_settings,
-    write_file,
-)
+from nprep.runs.blocks import Block
+from nprep.runs.files import SETTINGS, read_settings, write_file
+from nprep.runs.folder import differences_of, opened
 from nprep.runs.settings import ReplaySettings, TableSource, ViewSource, settings_from
 from nprep.runs.shard import Shard
 

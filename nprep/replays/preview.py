@@ -14,7 +14,8 @@ from nprep._console import log
 from nprep.plot.files import render_figure
 from nprep.plot.run_figure import figure_of
 from nprep.results.outputs import derive_outputs, write_preview
-from nprep.runs.folder import SUMS, Block, write_file
+from nprep.runs.blocks import Block
+from nprep.runs.files import SUMS, write_file
 from nprep.table.view import View
 
 _FIRST_AFTER_SECONDS = 20.0

@@ -14,7 +14,9 @@ from typing import Any
 
 from nprep._workers import Workers
 from nprep.errors import NprepError, RunFolderError, SettingsError, WorkerError
-from nprep.runs.folder import Block, Results, differences_of, to_json, write_block
+from nprep.runs.blocks import Block, Results, write_block
+from nprep.runs.files import to_json
+from nprep.runs.folder import differences_of
 from nprep.runs.predictions import write_predictions
 from nprep.runs.settings import ReplaySettings, ViewInMemory, ViewSource, view_digest
 from nprep.search.method import Method

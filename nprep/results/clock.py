@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.results.curves import Curves, queries_seen, spread, tested
+from nprep.runs.blocks import Results
 from nprep.runs.concurrent import ConcurrentTrials, improvements
-from nprep.runs.folder import Results
 from nprep.runs.settings import ReplaySettings
 from nprep.table.view import View
 

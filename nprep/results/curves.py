@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.runs.folder import Results
+from nprep.runs.blocks import Results
 from nprep.search.registry import kind_of
 from nprep.search.rules import ReplayProtocol
 from nprep.table.view import View

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from nprep.errors import RunFolderError
 from nprep.results.curves import METRICS
 from nprep.results.series import Series, read_series
-from nprep.runs.folder import read_output
+from nprep.runs.files import read_output
 
 FOLDER = "draws"
 CURVES_OF_DRAWS = "curves-draws.csv"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.results.curves import queries_seen
-from nprep.runs.folder import Results
+from nprep.runs.blocks import Results
 from nprep.table.view import View
 
 # Architectures that a summary describes.

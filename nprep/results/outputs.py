@@ -18,8 +18,9 @@ from nprep.results.reading import CLOCK, CURVES, SUMMARY, TIMED
 from nprep.results.series import series_of
 from nprep.results.summary import best_of, summarize
 from nprep.results.trials import StoredTrials
+from nprep.runs.blocks import Block
 from nprep.runs.concurrent import ConcurrentTrials, read_concurrent
-from nprep.runs.folder import SETTINGS, Block, read_settings, to_json, write_file
+from nprep.runs.files import SETTINGS, read_settings, to_json, write_file
 from nprep.runs.settings import ReplaySettings, is_timed, settings_from
 from nprep.table.view import View
 

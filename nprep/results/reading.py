@@ -17,8 +17,9 @@ from nprep.results.draws import CURVES_OF_DRAWS, with_columns
 from nprep.results.json_files import damaged, read_json
 from nprep.results.series import Series, read_series
 from nprep.results.trials import StoredTrials
+from nprep.runs.blocks import Results, run_digest
 from nprep.runs.draws import source_of
-from nprep.runs.folder import SETTINGS, SUMS, Results, read_output, run_digest
+from nprep.runs.files import SETTINGS, SUMS, read_output
 from nprep.runs.predictions import StoredPredictions, read_predictions
 from nprep.runs.protocols import in_words, label, with_rules
 from nprep.runs.settings import view_digest

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nprep.errors import RunFolderError
-from nprep.runs.folder import Block, Results, read_block, run_digest
+from nprep.runs.blocks import Block, Results, read_block, run_digest
 
 
 def blocks_of(methods: Iterable[str], trials: int, size: int) -> list[Block]:

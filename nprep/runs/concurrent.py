@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.runs.folder import write_file
+from nprep.runs.files import write_file
 from nprep.search.rules import ReplayProtocol
 from nprep.search.trace import TimedTrace, within_limits
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.runs.folder import write_file
+from nprep.runs.files import write_file
 from nprep.search.trace import Predictions
 
 StoredPredictions = Predictions

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nprep.errors import SettingsError
-from nprep.runs.folder import Block
+from nprep.runs.blocks import Block
 
 MAX_SHARDS = 100_000
 

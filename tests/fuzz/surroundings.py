@@ -24,7 +24,7 @@ from nprep import _files
 from nprep.errors import NprepError
 from nprep.replays import engine
 from nprep.replays.engine import run_replay
-from nprep.runs.folder import write_file
+from nprep.runs.files import write_file
 from nprep.runs.settings import ReplaySettings
 from nprep.table.export import to_npz
 from nprep.table.sources.community import read_nasbench_pickle, read_neural_predictor_hdf5

@@ -21,7 +21,9 @@ from nprep.errors import NprepError, RunFolderError
 from nprep.replays.engine import Prepared, blocks_of, prepare, run_replay, run_shard
 from nprep.replays.merge import complete_blocks, read_parts, settings_of
 from nprep.results.reading import read_run
-from nprep.runs.folder import SETTINGS, SUMS, opened, read_block
+from nprep.runs.blocks import read_block
+from nprep.runs.files import SETTINGS, SUMS
+from nprep.runs.folder import opened
 from nprep.runs.settings import ReplaySettings
 from nprep.runs.shard import Shard
 from nprep.search.registry import make_method

@@ -13,7 +13,7 @@ from nprep.replays import preview, progress
 from nprep.replays.engine import blocks_of, in_turns, run_replay
 from nprep.replays.progress import State
 from nprep.results.reading import read_run
-from nprep.runs.folder import SUMS
+from nprep.runs.files import SUMS
 from nprep.runs.settings import ReplaySettings
 from tests.synthetic import SyntheticSource
 

@@ -12,7 +12,7 @@ import pytest
 from nprep.errors import SettingsError
 from nprep.replays.engine import run_replay
 from nprep.results.curves import curves_of
-from nprep.runs.folder import Block, Results, read_block, write_block
+from nprep.runs.blocks import Block, Results, read_block, write_block
 from nprep.runs.settings import ReplaySettings
 from nprep.search.registry import make_method
 from nprep.search.rules import ReplayProtocol, trial_seed

@@ -26,7 +26,7 @@ from nprep.results.clock import (
 )
 from nprep.results.curves import Curves, curves_of
 from nprep.results.text import format_days, to_text
-from nprep.runs.folder import Results
+from nprep.runs.blocks import Results
 from nprep.runs.settings import ReplaySettings
 from nprep.search.baselines import RandomSearch, RegularizedEvolution
 from nprep.search.rules import ReplayProtocol, trial_seed

@@ -29,7 +29,7 @@ from nprep.results.statistics import (
 )
 from nprep.results.summary import summarize
 from nprep.results.text import to_text
-from nprep.runs.folder import Results
+from nprep.runs.blocks import Results
 from nprep.runs.settings import ReplaySettings
 from nprep.search.baselines import Oracle, RandomSearch
 from nprep.search.rules import ReplayProtocol, trial_seed

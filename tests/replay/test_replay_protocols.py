@@ -15,7 +15,7 @@ from nprep.replays.cli import main
 from nprep.replays.engine import run_replay
 from nprep.results.curves import curves_of
 from nprep.results.summary import best_of
-from nprep.runs.folder import Results
+from nprep.runs.blocks import Results
 from nprep.runs.protocols import (
     CONFIDENCE,
     PROTOCOLS,

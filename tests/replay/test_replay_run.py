@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from nprep.errors import NprepError, RunFolderError
 from nprep.replays.cli import main
 from nprep.replays.engine import Replay, blocks_of, run_replay
-from nprep.runs.folder import locked, read_block
+from nprep.runs.blocks import read_block
+from nprep.runs.folder import locked
 from nprep.runs.settings import ReplaySettings
 from nprep.table.view import View
 from tests.synthetic import SyntheticSource, synthetic_view

@@ -25,7 +25,8 @@ from nprep.errors import NprepError, RunFolderError
 from nprep.replays.engine import blocks_of, run_replay
 from nprep.replays.workers import load_view
 from nprep.results.reading import read_run
-from nprep.runs.folder import SUMS, read_block, read_output
+from nprep.runs.blocks import read_block
+from nprep.runs.files import SUMS, read_output
 from nprep.runs.settings import ReplaySettings, TableSource
 from nprep.search.baselines import RandomSearch
 from nprep.search.method import Method

@@ -13,8 +13,8 @@ from nprep.results.clock import steps_of, timeline
 from nprep.results.outputs import derive_outputs, write_data
 from nprep.results.reading import read_run
 from nprep.results.trials import StoredTrials
+from nprep.runs.blocks import Results
 from nprep.runs.concurrent import ConcurrentTrials, read_concurrent, write_concurrent
-from nprep.runs.folder import Results
 from nprep.runs.predictions import StoredPredictions, read_predictions, write_predictions
 from nprep.runs.settings import ReplaySettings, settings_from
 from nprep.search.baselines import RegularizedEvolution

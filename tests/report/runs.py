@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nprep.replays.engine import run_replay
-from nprep.runs.folder import SUMS, write_sums
+from nprep.runs.files import SUMS, write_sums
 from nprep.runs.settings import ReplaySettings, TableSource
 from nprep.search.rules import ReplayProtocol
 from nprep.table.schema import Metric

@@ -14,7 +14,7 @@ from nprep.results.curves import curves_of
 from nprep.results.found import best_found, deployed
 from nprep.results.reading import Run
 from nprep.results.summary import summarize
-from nprep.runs.folder import Results
+from nprep.runs.blocks import Results
 from nprep.runs.settings import ReplaySettings
 from nprep.search.baselines import RandomSearch
 from nprep.search.neural_predictor import preset
