@@ -209,17 +209,34 @@ def test_where_nothing_can_be_written_kernels_still_run(monkeypatch: pytest.Monk
         _files.cache_folder()
 
 
-def test_numba_without_its_compiler_is_one_sentence() -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        "nprep table build --source surrogate --out t.h5",
+        "nprep.imagenet search --data absent",
+        "nprep.plot absent",
+        "nprep.quality",
+        "nprep.replay",
+        "nprep.report absent",
+        "nprep.table info t.h5",
+    ],
+)
+@pytest.mark.parametrize(
+    ("variable", "value"), [("NUMBA_DISABLE_JIT", "1"), ("NPREP_SIMD", "nonsense")]
+)
+def test_an_environment_that_kernels_cannot_have_is_one_sentence(
+    command: str, variable: str, value: str
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "nprep", "table", "build", "--source", "surrogate", "--out", "t.h5"],
+        [sys.executable, "-m", *command.split()],
         cwd=ROOT,
-        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        env={**os.environ, variable: value},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("error: NUMBA_DISABLE_JIT is set")
+    assert done.stderr.startswith(f"error: {variable} is ")
     assert done.stderr.count("\n") == 1
 
 

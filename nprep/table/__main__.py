@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from nprep._console import run
 
 
-def entry() -> int:
-    """The command line; returns the exit status."""
-    # h5py and the kernels are not needed to find out that a command is misspelt.
+def _main(argv: Sequence[str] | None) -> int:
+    # Here, so that what is wrong at import, such as a setting of the environment, is one sentence,
+    # too. Worker processes import this module and need none of it.
     from nprep.table.cli import main
 
-    return run(main)
+    return main(argv)
+
+
+def entry() -> int:
+    """Runs the command line and returns its exit status."""
+    return run(_main)
 
 
 if __name__ == "__main__":
