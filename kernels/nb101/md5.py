@@ -1,129 +1,38 @@
 """The official module hash of NASBench-101, bit for bit, with MD5 on 16 messages at a time.
 
 The hash of a cell with n vertices takes n rounds of one MD5 per vertex, each over the sorted hex
-digests of the vertex's neighbours, and one MD5 over all digests: about 120 blocks of 64 bytes. MD5
-is a chain of dependent 32-bit operations, so one message can't be computed faster, but 16 lanes of
-a vector can hold 16 messages. The messages of a chunk of cells are grouped by their number of
-blocks, and a group is computed when it is full.
+digests of the vertex's neighbours, and one MD5 over all digests: about 120 blocks of 64 bytes. The
+messages of a chunk of cells are grouped by their number of blocks, and a group is computed when it
+is full.
 
-Source: https://github.com/google-research/nasbench (lib/graph_util.py, ``hash_module``); RFC 1321.
+Source: https://github.com/google-research/nasbench (lib/graph_util.py, ``hash_module``).
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from nprep.kernels.jit import Integer, kernel
 from nprep.kernels.nb101.cells import INPUT, MAX_VERTICES, OUTPUT, out_mask
+from nprep.kernels.nb101.md5_lanes import (
+    LANES,
+    START_WORDS,
+    compress,
+    emit,
+    finish,
+    hex_word,
+    swap_bytes,
+)
 from nprep.kernels.threads import run_slices
 
-LANES = 16
 _CHUNK = 128  # Cells whose digests are kept together; all of a chunk's state stays in the L2 cache.
 _MIN_BLOCKS = 2  # A vertex with one neighbour: 32 + 34 bytes and the padding.
 _MAX_BLOCKS = 5  # The last message of a cell with 7 vertices.
 _GROUP_WORDS = 16 * _MAX_BLOCKS * LANES
-
-_SHIFTS = ((7, 12, 17, 22), (5, 9, 14, 20), (4, 11, 16, 23), (6, 10, 15, 21))
-_SINES = tuple(int(abs(math.sin(i + 1)) * 2**32) & 0xFFFFFFFF for i in range(64))
-_START = (0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476)
-_START_WORDS = np.repeat(np.array(_START, np.uint32), LANES)
-
-
-def _step(builder: Any, i: int, b: Any, c: Any, d: Any) -> Any:
-    """Emits the Boolean function of step ``i``."""
-    ones = ir.Constant(b.type, [0xFFFFFFFF] * LANES)
-    if i < 16:
-        return builder.xor(d, builder.and_(b, builder.xor(c, d)))
-    if i < 32:
-        return builder.xor(c, builder.and_(d, builder.xor(b, c)))
-    if i < 48:
-        return builder.xor(builder.xor(b, c), d)
-    return builder.xor(c, builder.or_(b, builder.xor(d, ones)))
-
-
-def _compress_lanes(typing_context: Any, words: Any, start: Any, state: Any) -> Any:
-    """Feeds one block of each of 16 messages to MD5.
-
-    ``words`` is a flat uint32 array with word w of lane l at ``start + 16 * w + l``; ``state`` is
-    (64,) uint32, word w of lane l at 16 * w + l, and is updated.
-    """
-    signature = types.void(words, types.intp, state)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        words, start, state = arguments
-        vector = ir.VectorType(ir.IntType(32), LANES)
-        words_data = context.make_array(signature.args[0])(context, builder, words).data
-        state_data = context.make_array(signature.args[2])(context, builder, state).data
-
-        def pointer(data: Any, offset: Any) -> Any:
-            return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
-
-        def constant(value: int) -> Any:
-            return ir.Constant(vector, [value] * LANES)
-
-        def load(at: Any) -> Any:
-            value = builder.load(at)
-            value.align = 4
-            return value
-
-        block = []
-        for w in range(16):
-            offset = builder.add(start, ir.Constant(ir.IntType(64), w * LANES))
-            block.append(load(pointer(words_data, offset)))
-        places = [pointer(state_data, ir.Constant(ir.IntType(64), w * LANES)) for w in range(4)]
-        before = [load(place) for place in places]
-        a, b, c, d = before
-        for i in range(64):
-            word = (i, 5 * i + 1, 3 * i + 5, 7 * i)[i // 16] % 16
-            shift = _SHIFTS[i // 16][i % 4]
-            total = builder.add(builder.add(a, constant(_SINES[i])), block[word])
-            total = builder.add(total, _step(builder, i, b, c, d))
-            turned = builder.or_(
-                builder.shl(total, constant(shift)), builder.lshr(total, constant(32 - shift))
-            )
-            a, d, c, b = d, c, b, builder.add(b, turned)
-        for place, old, new in zip(places, before, (a, b, c, d), strict=True):
-            builder.store(builder.add(old, new), place).align = 4
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-_compress: Callable[..., None] = intrinsic(_compress_lanes)
-
-
-@kernel
-def _hex_word(word: Integer) -> Integer:
-    """The 8 hex characters of 4 digest bytes, both in little-endian order."""
-    x = np.uint64(word)
-    x = (x | (x << np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
-    x = (x | (x << np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
-    low = np.uint64(0x000F000F000F000F)
-    nibbles = ((x >> np.uint64(4)) & low) | ((x & low) << np.uint64(8))
-    letters = ((nibbles + np.uint64(0x0606060606060606)) >> np.uint64(4)) & np.uint64(
-        0x0101010101010101
-    )
-    return nibbles + np.uint64(0x3030303030303030) + letters * np.uint64(39)
-
-
-@kernel
-def _swap_bytes(word: Integer) -> Integer:
-    """The 4 bytes of a uint32, reversed, as a uint64."""
-    x = np.uint64(word)
-    x = ((x & np.uint64(0x00FF00FF)) << np.uint64(8)) | (
-        (x >> np.uint64(8)) & np.uint64(0x00FF00FF)
-    )
-    return ((x << np.uint64(16)) | (x >> np.uint64(16))) & np.uint64(0xFFFFFFFF)
 
 
 @kernel
@@ -137,36 +46,12 @@ def _store_digest(
     d: Integer,
 ) -> None:
     """Keeps a digest (4 uint32 words) as hex text and as two words that sort like the text."""
-    texts[4 * place] = _hex_word(a)
-    texts[4 * place + 1] = _hex_word(b)
-    texts[4 * place + 2] = _hex_word(c)
-    texts[4 * place + 3] = _hex_word(d)
-    ranks[2 * place] = (_swap_bytes(a) << np.uint64(32)) | _swap_bytes(b)
-    ranks[2 * place + 1] = (_swap_bytes(c) << np.uint64(32)) | _swap_bytes(d)
-
-
-@kernel
-def _emit(words: NDArray[np.uint32], position: Integer, word: Integer) -> Integer:
-    """Writes 8 bytes of one lane's message at element ``position``; returns the next position."""
-    words[position] = np.uint32(word & np.uint64(0xFFFFFFFF))
-    words[position + LANES] = np.uint32(word >> np.uint64(32))
-    return position + 2 * LANES
-
-
-@kernel
-def _finish(
-    words: NDArray[np.uint32], position: Integer, first: Integer, blocks: Integer, length: Integer
-) -> None:
-    """Pads a message of ``length`` bytes, whose end mark is written, with zeros and its length.
-
-    ``first`` is the element with the message's first word.
-    """
-    end = first + (16 * blocks - 2) * LANES
-    while position < end:
-        words[position] = 0
-        position += LANES
-    words[end] = 8 * length
-    words[end + LANES] = 0
+    texts[4 * place] = hex_word(a)
+    texts[4 * place + 1] = hex_word(b)
+    texts[4 * place + 2] = hex_word(c)
+    texts[4 * place + 3] = hex_word(d)
+    ranks[2 * place] = (swap_bytes(a) << np.uint64(32)) | swap_bytes(b)
+    ranks[2 * place + 1] = (swap_bytes(c) << np.uint64(32)) | swap_bytes(d)
 
 
 @kernel
@@ -211,23 +96,23 @@ def _write_vertex(
     for i in range(start, start + incoming):
         text = 4 * (at + neighbours[i])
         for part in range(4):
-            position = _emit(words, position, texts[text + part])
+            position = emit(words, position, texts[text + part])
     # Each bar moves what follows by one byte.
     carry = bar
     for i in range(start + incoming, start + incoming + outgoing):
         text = 4 * (at + neighbours[i])
         for part in range(4):
             word = texts[text + part]
-            position = _emit(words, position, (word << np.uint64(8)) | carry)
+            position = emit(words, position, (word << np.uint64(8)) | carry)
             carry = word >> np.uint64(56)
     carry |= bar << np.uint64(8)
     text = 4 * (at + vertex)
     for part in range(4):
         word = texts[text + part]
-        position = _emit(words, position, (word << np.uint64(16)) | carry)
+        position = emit(words, position, (word << np.uint64(16)) | carry)
         carry = word >> np.uint64(48)
-    position = _emit(words, position, carry | (np.uint64(0x80) << np.uint64(16)))
-    _finish(words, position, group + lane, blocks, 32 * (incoming + outgoing) + 34)
+    position = emit(words, position, carry | (np.uint64(0x80) << np.uint64(16)))
+    finish(words, position, group + lane, blocks, 32 * (incoming + outgoing) + 34)
 
 
 @kernel
@@ -251,29 +136,29 @@ def _write_cell(
         text = 4 * (at + order[i])
         for part in range(4):
             word = texts[text + part]
-            position = _emit(words, position, (word << shift) | carry)
+            position = emit(words, position, (word << shift) | carry)
             carry = word >> (np.uint64(64) - shift)
         if i + 1 < size:
             carry |= between << shift
             if i % 2 == 1:
-                position = _emit(words, position, carry)
+                position = emit(words, position, carry)
                 carry = between >> np.uint64(16)
     end = np.uint64(0x805D27)  # '] and the end mark
     if size % 2 == 1:
-        position = _emit(words, position, carry | (end << np.uint64(16)))
+        position = emit(words, position, carry | (end << np.uint64(16)))
     else:
-        position = _emit(words, position, carry | (end << np.uint64(48)))
-        position = _emit(words, position, end >> np.uint64(16))
-    _finish(words, position, group + lane, blocks, 36 * size)
+        position = emit(words, position, carry | (end << np.uint64(48)))
+        position = emit(words, position, end >> np.uint64(16))
+    finish(words, position, group + lane, blocks, 36 * size)
 
 
 @kernel
 def _digest_group(words: NDArray[np.uint32], blocks: Integer, state: NDArray[np.uint32]) -> None:
     """Computes the digests of the 16 messages of the group for ``blocks`` into ``state``."""
     for i in range(4 * LANES):
-        state[i] = _START_WORDS[i]
+        state[i] = START_WORDS[i]
     for block in range(blocks):
-        _compress(words, blocks * _GROUP_WORDS + block * 16 * LANES, state)
+        compress(words, blocks * _GROUP_WORDS + block * 16 * LANES, state)
 
 
 @kernel
