@@ -25,7 +25,7 @@ from nprep.replays.workers import Work, load_view, run_blocks
 from nprep.results import trials
 from nprep.results.curves import Curves, curves_of
 from nprep.results.outputs import derive_outputs, write_data
-from nprep.runs.blocks import Block, run_digest
+from nprep.runs.blocks import TrialBlock, run_digest
 from nprep.runs.concurrent import ConcurrentTrials, read_concurrent, write_concurrent
 from nprep.runs.files import FORMAT, write_sums
 from nprep.runs.folder import opened
@@ -78,7 +78,7 @@ def describe_run(
     }
 
 
-def blocks_of(settings: ReplaySettings) -> list[Block]:
+def blocks_of(settings: ReplaySettings) -> list[TrialBlock]:
     """All blocks of a replay, method by method."""
     return trials.blocks_of(settings.names, settings.trials, settings.block)
 
@@ -184,7 +184,7 @@ def run_shard(
     resume: bool = False,
     workers: Workers | None = None,
     lines: JsonLines | None = None,
-) -> list[Block]:
+) -> list[TrialBlock]:
     """Runs a part of a replay, for ``nprep.replays.merge.merge``.
 
     Args:
@@ -212,7 +212,7 @@ def run_shard(
 
 def _run_missing(
     prepared: Prepared,
-    blocks: list[Block],
+    blocks: list[TrialBlock],
     folder: Path,
     jobs: int,
     workers: Workers | None,
@@ -261,13 +261,13 @@ def _run_missing(
         progress.close()
 
 
-def in_turns(blocks: Iterable[Block]) -> list[Block]:
+def in_turns(blocks: Iterable[TrialBlock]) -> list[TrialBlock]:
     """Blocks in an order in which all methods are equally far at any time.
 
     The time left is known once each method has run a block, and what is shown before the end
     compares all of them.
     """
-    by_method: dict[str, list[Block]] = {}
+    by_method: dict[str, list[TrialBlock]] = {}
     for block in blocks:
         by_method.setdefault(block.method, []).append(block)
     shares = [
@@ -278,7 +278,7 @@ def in_turns(blocks: Iterable[Block]) -> list[Block]:
     return [block for _, _, block in sorted(shares, key=lambda share: share[:2])]
 
 
-def _final_accuracies(prepared: Prepared, folder: Path, block: Block) -> list[float]:
+def _final_accuracies(prepared: Prepared, folder: Path, block: TrialBlock) -> list[float]:
     """The test accuracy in percent of what each trial of a stored block ends with."""
     settings, view = prepared.settings, prepared.view
     method = prepared.methods[block.method]

@@ -10,7 +10,7 @@ from typing import Any
 
 from nprep.errors import RunFolderError, SettingsError
 from nprep.replays.engine import Prepared, Replay, blocks_of, prepare, write_outputs
-from nprep.runs.blocks import Block
+from nprep.runs.blocks import TrialBlock
 from nprep.runs.files import SETTINGS, read_settings, write_file
 from nprep.runs.folder import differences_of, opened
 from nprep.runs.settings import ReplaySettings, TableSource, ViewSource, settings_from
@@ -110,7 +110,7 @@ def _recorded_source(content: dict[str, Any], name: Path, table: Path | None) ->
     return TableSource(Path(path), source["view"])
 
 
-def complete_blocks(prepared: Prepared, part: Part) -> list[Block]:
+def complete_blocks(prepared: Prepared, part: Part) -> list[TrialBlock]:
     """The blocks of a part, all of them there and sound."""
     blocks = part.shard.select(blocks_of(prepared.settings))
     wrong = list(prepared.trials(part.folder).lacking(blocks).values())

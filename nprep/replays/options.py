@@ -10,10 +10,10 @@ from nprep.runs.draws import MAX_DRAWS
 from nprep.runs.protocols import PROTOCOLS, WEN2020
 from nprep.runs.settings import ReplaySettings
 from nprep.search.registry import method_names
-from nprep.search.rules import RULES
+from nprep.search.rules import PROTOCOL_RULES
 
 # What a named protocol decides unless the option is given.
-_OF_PROTOCOL = ("methods", "samples", "train_samples", "top_k", *RULES, "seconds")
+_OF_PROTOCOL = ("methods", "samples", "train_samples", "top_k", *PROTOCOL_RULES, "seconds")
 _OTHERS = ("trials", "seed", "block", "bootstrap", "workers", "predictor_seconds", "backend")
 
 
@@ -120,7 +120,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("shows", "accuracy, or regret: the distance to the best cell of the view"),
         ("axis", "what results are put against: samples, or seconds of training"),
     ):
-        rules.add_argument(f"--{rule}", default=absent, help=f"{text} ({', '.join(RULES[rule])})")
+        rules.add_argument(
+            f"--{rule}", default=absent, help=f"{text} ({', '.join(PROTOCOL_RULES[rule])})"
+        )
     rules.add_argument(
         "--seconds",
         type=_seconds,

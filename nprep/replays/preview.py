@@ -14,7 +14,7 @@ from nprep._console import log
 from nprep.plot.files import render_figure
 from nprep.plot.run_figure import figure_of
 from nprep.results.outputs import derive_outputs, write_preview
-from nprep.runs.blocks import Block
+from nprep.runs.blocks import TrialBlock
 from nprep.runs.files import SUMS, write_file
 from nprep.table.view import View
 
@@ -27,7 +27,7 @@ _MOST_OF_TIME = 0.05
 class Preview:
     """Writes the outputs of finished trials now and then."""
 
-    def __init__(self, folder: Path, view: View, finished: Sequence[Block]) -> None:
+    def __init__(self, folder: Path, view: View, finished: Sequence[TrialBlock]) -> None:
         """Writes nothing yet.
 
         Args:
@@ -39,7 +39,7 @@ class Preview:
         self._finished = list(finished)
         self._next = time.monotonic() + _FIRST_AFTER_SECONDS
 
-    def add(self, block: Block) -> None:
+    def add(self, block: TrialBlock) -> None:
         """Takes in a finished block, and writes the outputs if it is time."""
         self._finished.append(block)
         if time.monotonic() >= self._next:

@@ -14,7 +14,7 @@ from typing import Any
 
 from nprep._workers import Workers
 from nprep.errors import NprepError, RunFolderError, SettingsError, WorkerError
-from nprep.runs.blocks import Block, Results, write_block
+from nprep.runs.blocks import Results, TrialBlock, write_block
 from nprep.runs.files import to_json
 from nprep.runs.folder import differences_of
 from nprep.runs.predictions import write_predictions
@@ -34,7 +34,7 @@ class Done:
         seconds: How long it took.
     """
 
-    block: Block
+    block: TrialBlock
     seconds: float
 
 
@@ -53,7 +53,7 @@ class Work:
         notice: Is told, in a sentence, what a user may want to know, such as a worker's death.
     """
 
-    blocks: Sequence[Block]
+    blocks: Sequence[TrialBlock]
     settings: ReplaySettings
     view: View
     digest: str
@@ -72,7 +72,7 @@ def load_view(source: ViewSource) -> View:
 
 
 def compute_block(
-    view: View, method: Method, block: Block, settings: ReplaySettings
+    view: View, method: Method, block: TrialBlock, settings: ReplaySettings
 ) -> tuple[Results, Predictions | None]:
     """Runs a block of trials.
 
@@ -104,7 +104,9 @@ def compute_block(
     return results, traces[0].predictions if block.first == 0 else None
 
 
-def _store(work: Work, block: Block, results: Results, predictions: Predictions | None) -> None:
+def _store(
+    work: Work, block: TrialBlock, results: Results, predictions: Predictions | None
+) -> None:
     """Writes what came of a block."""
     if predictions is not None:
         # First, so that a stored first block has them.
@@ -112,7 +114,7 @@ def _store(work: Work, block: Block, results: Results, predictions: Predictions 
     write_block(work.folder, block, results, work.run)
 
 
-def name_of(block: Block) -> str:
+def name_of(block: TrialBlock) -> str:
     """A block, in words."""
     last = block.first + block.count - 1
     return f"trials {block.first} to {last} of method {block.method!r}"
@@ -136,7 +138,7 @@ class BlockRunner:
 
     def __call__(
         self, place: object
-    ) -> Callable[[Block], tuple[Results, Predictions | None, float]]:
+    ) -> Callable[[TrialBlock], tuple[Results, Predictions | None, float]]:
         """Loads the view and makes the methods.
 
         Args:
@@ -160,7 +162,7 @@ class BlockRunner:
                 "machines have, such as with --backend, or use machines of one kind."
             )
 
-        def run(block: Block) -> tuple[Results, Predictions | None, float]:
+        def run(block: TrialBlock) -> tuple[Results, Predictions | None, float]:
             start = time.perf_counter()
             results, predictions = compute_block(view, made[block.method], block, self.settings)
             return results, predictions, time.perf_counter() - start
@@ -195,7 +197,7 @@ def run_blocks(work: Work, workers: Workers | None) -> Iterator[Done]:
     source = work.source if workers.share_disk else ViewInMemory(work.view)
     runner = BlockRunner(source, work.digest, work.settings, to_jsonable(methods))
     waiting = deque(work.blocks)
-    deaths: Counter[Block] = Counter()
+    deaths: Counter[TrialBlock] = Counter()
     running = workers.run(runner, waiting, name=name_of, notice=work.notice)
     with contextlib.closing(running):  # type: ignore[type-var] # it is a generator
         for ended in running:

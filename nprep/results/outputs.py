@@ -18,7 +18,7 @@ from nprep.results.reading import CLOCK, CURVES, SUMMARY, TIMED
 from nprep.results.series import series_of
 from nprep.results.summary import best_of, summarize
 from nprep.results.trials import StoredTrials
-from nprep.runs.blocks import Block
+from nprep.runs.blocks import TrialBlock
 from nprep.runs.concurrent import ConcurrentTrials, read_concurrent
 from nprep.runs.files import SETTINGS, read_settings, to_json, write_file
 from nprep.runs.settings import ReplaySettings, is_timed, settings_from
@@ -54,7 +54,9 @@ class Outputs:
     unfinished: dict[str, int] | None = None
 
 
-def derive_outputs(folder: Path, view: View, finished: Sequence[Block] | None = None) -> Outputs:
+def derive_outputs(
+    folder: Path, view: View, finished: Sequence[TrialBlock] | None = None
+) -> Outputs:
     """Reads a run folder whose trials are complete, or some of them.
 
     Args:

@@ -20,10 +20,11 @@ from nprep.results.trials import StoredTrials
 from nprep.runs.blocks import Results, run_digest
 from nprep.runs.draws import source_of
 from nprep.runs.files import SETTINGS, SUMS, read_output
-from nprep.runs.predictions import StoredPredictions, read_predictions
+from nprep.runs.predictions import read_predictions
 from nprep.runs.protocols import in_words, label, with_rules
 from nprep.runs.settings import view_digest
 from nprep.search.rules import ReplayProtocol
+from nprep.search.trace import Predictions
 from nprep.table.view import View
 
 CURVES = "curves.csv"
@@ -170,7 +171,7 @@ class Run:
         horizons = {name: int(each["horizon"]) for name, each in self.summary["methods"].items()}
         return StoredTrials(self.folder, self.run, horizons, view.validation.shape, view.budgets)
 
-    def predictions(self, method: str) -> StoredPredictions | None:
+    def predictions(self, method: str) -> Predictions | None:
         """What the predictor of a method's first trial predicts; None if that is not stored.
 
         Raises:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from nprep.errors import RunFolderError
-from nprep.runs.blocks import Block, Results, read_block, run_digest
+from nprep.runs.blocks import Results, TrialBlock, read_block, run_digest
 
 
-def blocks_of(methods: Iterable[str], trials: int, size: int) -> list[Block]:
+def blocks_of(methods: Iterable[str], trials: int, size: int) -> list[TrialBlock]:
     """All blocks of a run, method by method.
 
     Args:
@@ -20,7 +20,7 @@ def blocks_of(methods: Iterable[str], trials: int, size: int) -> list[Block]:
         size: Trials in a block; the last of a method may have fewer.
     """
     return [
-        Block(name, first, min(size, trials - first))
+        TrialBlock(name, first, min(size, trials - first))
         for name in methods
         for first in range(0, trials, size)
     ]
@@ -50,12 +50,12 @@ class StoredTrials:
         """Computes the digest, once for all blocks."""
         object.__setattr__(self, "digest", run_digest(self.run))
 
-    def blocks(self, method: str | None = None) -> list[Block]:
+    def blocks(self, method: str | None = None) -> list[TrialBlock]:
         """The blocks of the whole run, or of one of its methods."""
         methods = self.horizons if method is None else (method,)
         return blocks_of(methods, int(self.run["trials"]), int(self.run["block"]))
 
-    def read(self, block: Block) -> Results:
+    def read(self, block: TrialBlock) -> Results:
         """The trials of a block.
 
         Raises:
@@ -70,7 +70,7 @@ class StoredTrials:
             self.budgets,
         )
 
-    def lacking(self, blocks: Iterable[Block]) -> dict[Block, ValueError]:
+    def lacking(self, blocks: Iterable[TrialBlock]) -> dict[TrialBlock, ValueError]:
         """Those of some blocks that cannot be read, each with the reason."""
         found = {}
         for block in blocks:
@@ -80,7 +80,7 @@ class StoredTrials:
                 found[block] = error
         return found
 
-    def results(self, method: str, finished: Sequence[Block] | None = None) -> Results:
+    def results(self, method: str, finished: Sequence[TrialBlock] | None = None) -> Results:
         """All trials of a method, or those of some blocks, in order.
 
         Raises:

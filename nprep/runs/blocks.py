@@ -18,7 +18,7 @@ from nprep.search.trace import Trace
 
 
 @dataclass(frozen=True)
-class Block:
+class TrialBlock:
     """Trials of one method that run together.
 
     Attributes:
@@ -151,13 +151,13 @@ def run_digest(run: dict[str, Any]) -> str:
     return hashlib.blake2b(to_json(run), digest_size=16).hexdigest()
 
 
-def _identity(block: Block, run: str) -> NDArray[np.uint8]:
+def _identity(block: TrialBlock, run: str) -> NDArray[np.uint8]:
     """What a block's file says of itself, so that no other file is taken for it."""
     text = json.dumps([run, block.method, block.first, block.count])
     return np.frombuffer(text.encode(), np.uint8)
 
 
-def write_block(folder: Path, block: Block, results: Results, run: str) -> None:
+def write_block(folder: Path, block: TrialBlock, results: Results, run: str) -> None:
     """Stores the results of a block.
 
     Args:
@@ -179,7 +179,7 @@ def write_block(folder: Path, block: Block, results: Results, run: str) -> None:
 
 def read_block(
     folder: Path,
-    block: Block,
+    block: TrialBlock,
     horizon: int,
     view_shape: tuple[int, int],
     run: str | None = None,

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from nprep.runs.files import write_file
 from nprep.search.trace import Predictions
 
-StoredPredictions = Predictions
-
 
 def _path(folder: Path, method: str) -> Path:
     return folder / "predictions" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', method)}.npz"
@@ -25,7 +23,7 @@ def _identity(run: str, method: str) -> NDArray[np.uint8]:
     return np.frombuffer(json.dumps([run, method, 0]).encode(), np.uint8)
 
 
-def write_predictions(folder: Path, method: str, predictions: StoredPredictions, run: str) -> None:
+def write_predictions(folder: Path, method: str, predictions: Predictions, run: str) -> None:
     """Stores the predictions of a method's first trial.
 
     Args:
@@ -44,7 +42,7 @@ def write_predictions(folder: Path, method: str, predictions: StoredPredictions,
     write_file(_path(folder, method), buffer.getvalue())
 
 
-def read_predictions(folder: Path, method: str, cells: int, run: str) -> StoredPredictions | None:
+def read_predictions(folder: Path, method: str, cells: int, run: str) -> Predictions | None:
     """The stored predictions of a method's first trial; None if none are stored.
 
     Args:
@@ -61,7 +59,7 @@ def read_predictions(folder: Path, method: str, cells: int, run: str) -> StoredP
         return None
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            found = StoredPredictions(
+            found = Predictions(
                 arrays["known"], arrays["scores"], bool(arrays["unit"]), arrays.get("accepted")
             )
             identity = arrays["identity"].tobytes()

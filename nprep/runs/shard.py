@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nprep.errors import SettingsError
-from nprep.runs.blocks import Block
+from nprep.runs.blocks import TrialBlock
 
 MAX_SHARDS = 100_000
 
@@ -47,7 +47,7 @@ class Shard:
             raise SettingsError(f"shard is {text!r}: use i/n, such as 3/10 for the third of ten.")
         return Shard(int(match[1]), int(match[2]))
 
-    def select(self, blocks: Sequence[Block]) -> list[Block]:
+    def select(self, blocks: Sequence[TrialBlock]) -> list[TrialBlock]:
         """The blocks of this part: every n-th, so that each part has a like share of each method.
 
         Args:

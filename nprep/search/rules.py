@@ -19,7 +19,7 @@ CANDIDATE_STREAM = 2
 MAX_QUERIES_PER_SAMPLE = 100
 
 # What each rule of a protocol may be.
-RULES: dict[str, tuple[str, ...]] = {
+PROTOCOL_RULES: dict[str, tuple[str, ...]] = {
     "repeats": ("architecture", "query", "mean"),
     "duplicates": ("charged", "free"),
     "sampling": ("cells", "specs"),
@@ -68,7 +68,7 @@ class ReplayProtocol:
 
     def __post_init__(self) -> None:
         """Refuses unknown rules and the pair that has no meaning."""
-        for setting, choices in RULES.items():
+        for setting, choices in PROTOCOL_RULES.items():
             value = getattr(self, setting)
             if value not in choices:
                 known = " or ".join((", ".join(choices[:-1]), choices[-1]))

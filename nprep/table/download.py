@@ -38,7 +38,7 @@ class DownloadError(NprepError, RuntimeError):
 
 
 @dataclass(frozen=True)
-class Dataset:
+class PublicFile:
     """A public file.
 
     Attributes:
@@ -59,22 +59,22 @@ class Dataset:
 
 
 _OFFICIAL = {name: digest for digest, name in nasbench.OFFICIAL_SHA256.items()}
-DATASETS = {
-    "nasbench-only108": Dataset(
+PUBLIC_FILES = {
+    "nasbench-only108": PublicFile(
         "https://storage.googleapis.com/nasbench/nasbench_only108.tfrecord",
         "nasbench_only108.tfrecord",
         _OFFICIAL["nasbench_only108.tfrecord"],
         499_000_000,
         "nasbench",
     ),
-    "nasbench-full": Dataset(
+    "nasbench-full": PublicFile(
         "https://storage.googleapis.com/nasbench/nasbench_full.tfrecord",
         "nasbench_full.tfrecord",
         _OFFICIAL["nasbench_full.tfrecord"],
         1_950_000_000,
         "nasbench",
     ),
-    "freerea": Dataset(
+    "freerea": PublicFile(
         "https://raw.githubusercontent.com/NiccoloCavagnero/FreeREA/"
         "9c2a726cd3adf526c43ae52a515a8fc5ea927fe7/"
         "cached_metrics/nasbench101/cifar10/accuracies.pkl.gz",
@@ -84,16 +84,16 @@ DATASETS = {
         "freerea",
     ),
     **{
-        name: Dataset(
+        name: PublicFile(
             "https://raw.githubusercontent.com/Zhenhan-Huang/NASGraph-Public/"
-            "1f8fd621c60a48728fcc890818b6b94eee62e4dc/data/nasbench201_" + dataset + ".csv",
-            f"nasbench201_{dataset}.csv",
-            nb201_csv.KNOWN_SHA256[dataset],
+            "1f8fd621c60a48728fcc890818b6b94eee62e4dc/data/nasbench201_" + images + ".csv",
+            f"nasbench201_{images}.csv",
+            nb201_csv.KNOWN_SHA256[images],
             size,
             "nb201-csv",
-            {"dataset": dataset},
+            {"dataset": images},
         )
-        for name, dataset, size in (
+        for name, images, size in (
             ("nb201-cifar10", "cifar10", 2_383_893),
             ("nb201-cifar100", "cifar100", 2_427_026),
             ("nb201-imagenet16", "ImageNet16-120", 2_540_708),
@@ -106,15 +106,15 @@ class _Interrupted(Exception):
     """A connection that ended early; trying again may help."""
 
 
-def _by_hand(dataset: Dataset) -> str:
-    options = "".join(f" --{name} {value}" for name, value in dataset.settings.items())
+def _by_hand(public: PublicFile) -> str:
+    options = "".join(f" --{name} {value}" for name, value in public.settings.items())
     return (
         f"or get the file in another way and run python -m nprep.table build --source "
-        f"{dataset.source}{options} FILE TABLE.h5"
+        f"{public.source}{options} FILE TABLE.h5"
     )
 
 
-def _open(dataset: Dataset, have: int) -> Any:
+def _open(public: PublicFile, have: int) -> Any:
     """Asks for the file from byte ``have`` on.
 
     Raises:
@@ -124,7 +124,7 @@ def _open(dataset: Dataset, have: int) -> Any:
     headers = {"User-Agent": "nprep", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    request = urllib.request.Request(dataset.url, headers=headers)
+    request = urllib.request.Request(public.url, headers=headers)
     try:
         return urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
@@ -132,15 +132,15 @@ def _open(dataset: Dataset, have: int) -> Any:
             if error.code == 416 or error.code >= 500 or error.code == 429:
                 raise _Interrupted(f"the server answered {error.code}") from error
             raise DownloadError(
-                f"{dataset.url}: the server answered {error.code} {error.reason}: name another "
-                f"address with --url, {_by_hand(dataset)}."
+                f"{public.url}: the server answered {error.code} {error.reason}: name another "
+                f"address with --url, {_by_hand(public)}."
             ) from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, (TimeoutError, ConnectionError)):
             raise _Interrupted(str(error.reason)) from error
-        host = urllib.parse.urlsplit(dataset.url).hostname
+        host = urllib.parse.urlsplit(public.url).hostname
         raise DownloadError(
-            f"{host} cannot be reached ({error.reason}): check the network, {_by_hand(dataset)}."
+            f"{host} cannot be reached ({error.reason}): check the network, {_by_hand(public)}."
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise _Interrupted(str(error) or type(error).__name__) from error
@@ -163,7 +163,7 @@ def _start_of(response: Any, have: int) -> int:
 
 
 def _fetch_once(
-    dataset: Dataset, part: Path, progress: Callable[[int, int | None], object]
+    public: PublicFile, part: Path, progress: Callable[[int, int | None], object]
 ) -> None:
     """Fetches what is missing of ``part``.
 
@@ -173,7 +173,7 @@ def _fetch_once(
     """
     have = part.stat().st_size if part.exists() else 0
     try:
-        response = _open(dataset, have)
+        response = _open(public, have)
     except _Interrupted as error:
         # 416: nothing lies beyond what we have, so it is complete or wrong; the digest will tell.
         if isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code == 416:
@@ -208,7 +208,7 @@ def _fetch_once(
 
 
 def fetch(
-    dataset: Dataset,
+    public: PublicFile,
     folder: Path,
     progress: Callable[[int, int | None], object],
     pauses: tuple[float, ...] = _PAUSES_SECONDS,
@@ -216,7 +216,7 @@ def fetch(
     """Fetches a file into a folder, unless it is there already.
 
     Args:
-        dataset: What to fetch.
+        public: What to fetch.
         folder: Where to; made if it does not exist.
         progress: Called with the bytes there and in all (None: unknown).
         pauses: Seconds to wait after each attempt in a row that brought nothing.
@@ -227,42 +227,42 @@ def fetch(
     Raises:
         DownloadError: It cannot be had, or is another one.
     """
-    if urllib.parse.urlsplit(dataset.url).scheme not in ("http", "https"):
-        raise DownloadError(f"{dataset.url}: give an address that begins with https:// or http://.")
-    path = folder / dataset.file_name
-    part = folder / (dataset.file_name + ".part")
+    if urllib.parse.urlsplit(public.url).scheme not in ("http", "https"):
+        raise DownloadError(f"{public.url}: give an address that begins with https:// or http://.")
+    path = folder / public.file_name
+    part = folder / (public.file_name + ".part")
     for place in (path, part):
         refuse_special(place, DownloadError, "move it away")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            if file_sha256(path) == dataset.sha256:
+            if file_sha256(path) == public.sha256:
                 return path
             raise DownloadError(
-                f"{path} exists and is another file (its SHA-256 is not {dataset.sha256}): move it "
+                f"{path} exists and is another file (its SHA-256 is not {public.sha256}): move it "
                 "away."
             )
         failures = 0
         while True:
             before = part.stat().st_size if part.exists() else 0
             try:
-                _fetch_once(dataset, part, progress)
+                _fetch_once(public, part, progress)
                 break
             except _Interrupted as error:
                 after = part.stat().st_size if part.exists() else 0
                 failures = 0 if after > before else failures + 1
                 if failures > len(pauses):
                     raise DownloadError(
-                        f"{dataset.url}: the connection failed {failures} times in a row "
+                        f"{public.url}: the connection failed {failures} times in a row "
                         f"({error}); {after} bytes are kept in {part}: run the command again to "
-                        f"go on, {_by_hand(dataset)}."
+                        f"go on, {_by_hand(public)}."
                     ) from error
                 time.sleep(pauses[failures - 1] if failures else 0.0)
         digest = file_sha256(part)
-        if digest != dataset.sha256:
+        if digest != public.sha256:
             part.unlink()
             raise DownloadError(
-                f"{dataset.url}: what it sends has the SHA-256 {digest}, not {dataset.sha256}; it "
+                f"{public.url}: what it sends has the SHA-256 {digest}, not {public.sha256}; it "
                 "was deleted. Try again, or name another address with --url."
             )
         os.replace(part, path)
@@ -275,7 +275,9 @@ def fetch(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of this command."""
-    parser.add_argument("--source", required=True, choices=sorted(DATASETS), help="what to fetch")
+    parser.add_argument(
+        "--source", required=True, choices=sorted(PUBLIC_FILES), help="what to fetch"
+    )
     parser.add_argument("--folder", type=Path, default=Path(), help="where to (default: here)")
     parser.add_argument("--url", help="another address of the same file")
     parser.add_argument("--no-build", action="store_true", help="fetch the file and stop")
@@ -285,16 +287,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """Fetches the file and builds the table."""
-    dataset = DATASETS[arguments.source]
+    public = PUBLIC_FILES[arguments.source]
     if arguments.url:
-        dataset = replace(dataset, url=arguments.url)
-    log.info(f"{dataset.url} ({dataset.size / 1e6:,.0f} MB)")
-    bar = ByteProgress(f"fetching {dataset.file_name}")
+        public = replace(public, url=arguments.url)
+    log.info(f"{public.url} ({public.size / 1e6:,.0f} MB)")
+    bar = ByteProgress(f"fetching {public.file_name}")
     with contextlib.closing(bar):
-        path = fetch(dataset, arguments.folder, bar)
+        path = fetch(public, arguments.folder, bar)
     log.info(f"{path}: the SHA-256 is right")
     if arguments.no_build:
         return 0
-    output = arguments.output or path.with_name(dataset.file_name.split(".")[0] + ".h5")
-    build_from_file(dataset.source, path, output, **dataset.settings)
+    output = arguments.output or path.with_name(public.file_name.split(".")[0] + ".h5")
+    build_from_file(public.source, path, output, **public.settings)
     return 0

@@ -23,7 +23,7 @@ from nprep.table._progress import ByteProgress
 from nprep.table.build import build_from_file
 from nprep.table.default import alone_with, default_table_path
 from nprep.table.default import file_name as default_file_name
-from nprep.table.download import DATASETS, DownloadError, fetch
+from nprep.table.download import PUBLIC_FILES, DownloadError, fetch
 from nprep.table.schema import SCHEMA_VERSION
 from nprep.table.table import Table
 
@@ -64,7 +64,7 @@ def file_name(name: str) -> str:
     """The name of a table in the cache: another file, version or schema has another one."""
     if name == SURROGATE:
         return default_file_name()
-    key = f"{DATASETS[name].sha256} {nprep.__version__} {SCHEMA_VERSION}"
+    key = f"{PUBLIC_FILES[name].sha256} {nprep.__version__} {SCHEMA_VERSION}"
     return f"{name}-{nprep.__version__}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.h5"
 
 
@@ -111,7 +111,7 @@ def named_table(name: str) -> Path:
 
 def _build(name: str, downloads: Path, path: Path) -> None:
     """Fetches the public file of a table and builds it."""
-    dataset = DATASETS[name]
+    dataset = PUBLIC_FILES[name]
     log.info(
         f"{name} is not in the cache: fetching {dataset.url} ({dataset.size / 1e6:,.0f} MB) once"
     )
@@ -142,7 +142,7 @@ def _lines() -> list[str]:
     """A line for each table."""
     rows = [("name", "download", "in cache", "space", "measured")]
     for name, named in NAMED.items():
-        size = f"{DATASETS[name].size / 1e6:,.0f} MB" if name in DATASETS else "-"
+        size = f"{PUBLIC_FILES[name].size / 1e6:,.0f} MB" if name in PUBLIC_FILES else "-"
         rows.append((name, size, "yes" if cached(name) else "no", named.space, named.measured))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -35,7 +35,7 @@ from nprep.table.schema import (
 
 
 @dataclass(frozen=True)
-class Answer:
+class QueryResult:
     """What one query learns.
 
     Attributes:
@@ -198,7 +198,7 @@ class Table(Viewable):
         half_way: bool = False,
         rng: np.random.Generator | None = None,
         clock: Clock | None = None,
-    ) -> Answer:
+    ) -> QueryResult:
         """One training of a cell, looked up in the table.
 
         Args:
@@ -250,7 +250,7 @@ class Table(Viewable):
             )
         if clock is not None:
             clock.charge(budget // 2 if half_way else budget, found["training_seconds"])
-        return Answer(
+        return QueryResult(
             row=row,
             budget=budget,
             repeat=which,

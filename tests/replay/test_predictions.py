@@ -10,10 +10,11 @@ import pytest
 from nprep.replays.engine import Replay, prepare, run_replay, run_shard
 from nprep.replays.merge import merge
 from nprep.results.trials import StoredTrials
-from nprep.runs.predictions import StoredPredictions, read_predictions
+from nprep.runs.predictions import read_predictions
 from nprep.runs.settings import ReplaySettings
 from nprep.runs.shard import Shard
 from nprep.search.predicting import best_new
+from nprep.search.trace import Predictions
 from tests.synthetic import SyntheticSource
 
 METHODS = ("np", "mlp", "random")
@@ -27,7 +28,7 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Replay:
     return run_replay(SETTINGS, SyntheticSource(), tmp_path_factory.mktemp("run") / "out")
 
 
-def stored(folder: Path, method: str) -> StoredPredictions | None:
+def stored(folder: Path, method: str) -> Predictions | None:
     trials = trials_of(folder)
     return read_predictions(folder, method, trials.shape[0], trials.digest)
 

@@ -12,7 +12,7 @@ import pytest
 from nprep.errors import SettingsError
 from nprep.replays.engine import run_replay
 from nprep.results.curves import curves_of
-from nprep.runs.blocks import Block, Results, read_block, write_block
+from nprep.runs.blocks import Results, TrialBlock, read_block, write_block
 from nprep.runs.settings import ReplaySettings
 from nprep.search.registry import make_method
 from nprep.search.rules import ReplayProtocol, trial_seed
@@ -121,7 +121,7 @@ def test_blocks_that_no_replay_writes_are_refused(
     damage: dict[str, object], tmp_path: Path
 ) -> None:
     results = Results.of_traces(traces_of(20, 2))
-    block = Block("hyperband", 0, 2)
+    block = TrialBlock("hyperband", 0, 2)
     write_block(tmp_path, block, results, "run")
     sound = read_block(tmp_path, block, 20, VIEW.validation.shape, "run", VIEW.budgets)
     np.testing.assert_array_equal(sound.epochs, results.epochs)

@@ -15,10 +15,11 @@ from nprep.results.reading import read_run
 from nprep.results.trials import StoredTrials
 from nprep.runs.blocks import Results
 from nprep.runs.concurrent import ConcurrentTrials, read_concurrent, write_concurrent
-from nprep.runs.predictions import StoredPredictions, read_predictions, write_predictions
+from nprep.runs.predictions import read_predictions, write_predictions
 from nprep.runs.settings import ReplaySettings, settings_from
 from nprep.search.baselines import RegularizedEvolution
 from nprep.search.rules import ReplayProtocol, trial_seed
+from nprep.search.trace import Predictions
 from tests.synthetic import SyntheticSource, synthetic_view
 
 VIEW = synthetic_view()
@@ -110,7 +111,7 @@ def test_predictions_are_kept_and_checked(tmp_path: Path) -> None:
     scores = rng.random(SHAPE[0]).astype(np.float32)
     known = np.array([5, 3, 8], np.int32)
     for accepted in (None, scores > 0.5):
-        given = StoredPredictions(known, scores, accepted is None, accepted)
+        given = Predictions(known, scores, accepted is None, accepted)
         write_predictions(tmp_path, "np", given, "run")
         found = read_predictions(tmp_path, "np", SHAPE[0], "run")
         assert found is not None

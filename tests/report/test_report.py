@@ -28,7 +28,7 @@ from nprep.report.tables.efficiency import answer_sentences, answer_table, headl
 from nprep.report.tables.run import provenance_table
 from nprep.report.words import duration, part_words
 from nprep.results.reading import read_run
-from nprep.runs.predictions import StoredPredictions
+from nprep.search.trace import Predictions
 from tests.report.runs import FREE, make_run, rewrite
 
 _VOID = {"meta", "link", "img", "source", "br", "hr"}
@@ -244,7 +244,7 @@ def test_perfect_predictors_agree_perfectly() -> None:
 
     truth = np.linspace(85.0, 94.0, 2000)
     known = np.arange(0, 2000, 100, dtype=np.int32)
-    perfect = StoredPredictions(known, (truth / 100).astype(np.float32))
+    perfect = Predictions(known, (truth / 100).astype(np.float32))
     rows = agreement_rows("mine", perfect, truth)
     assert [row[0] for row in rows] == [f"mine, {part_words(part)}" for part in PARTS]
     for row in rows:

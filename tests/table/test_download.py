@@ -15,7 +15,7 @@ import pytest
 from nprep._console import run
 from nprep.table import download
 from nprep.table.cli import main
-from nprep.table.download import DATASETS, Dataset, DownloadError, fetch
+from nprep.table.download import PUBLIC_FILES, DownloadError, PublicFile, fetch
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -70,8 +70,8 @@ def server() -> Iterator[Any]:
         thread.join()
 
 
-def dataset(server: Any, content: bytes = CONTENT) -> Dataset:
-    return Dataset(
+def dataset(server: Any, content: bytes = CONTENT) -> PublicFile:
+    return PublicFile(
         f"http://127.0.0.1:{server.server_address[1]}/file",
         "file.bin",
         hashlib.sha256(content).hexdigest(),
@@ -218,7 +218,7 @@ def test_the_command_fetches_then_builds(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(download.DATASETS, "nasbench-only108", dataset(server))
+    monkeypatch.setitem(download.PUBLIC_FILES, "nasbench-only108", dataset(server))
     folder = str(tmp_path)
     # What is served is no TFRecord file, so the build refuses it: it was tried.
     status, shown = command(capsys, "--source", "nasbench-only108", "--folder", folder)
@@ -233,7 +233,7 @@ def test_the_command_fetches_then_builds(
 
 
 def test_the_public_files() -> None:
-    assert {name: d.sha256[:8] for name, d in DATASETS.items()} == {
+    assert {name: d.sha256[:8] for name, d in PUBLIC_FILES.items()} == {
         "nasbench-only108": "4c39c393",
         "nasbench-full": "3d64db81",
         "freerea": "84bcca11",
@@ -241,4 +241,4 @@ def test_the_public_files() -> None:
         "nb201-cifar100": "87a42005",
         "nb201-imagenet16": "f5225573",
     }
-    assert all(d.url.startswith("https://") for d in DATASETS.values())
+    assert all(d.url.startswith("https://") for d in PUBLIC_FILES.values())

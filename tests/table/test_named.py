@@ -43,18 +43,18 @@ def served(cache, monkeypatch, tmp_path):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         own = dataclasses.replace(
-            download.DATASETS[NAME],
+            download.PUBLIC_FILES[NAME],
             url=f"http://127.0.0.1:{server.server_address[1]}/file",
             sha256=hashlib.sha256(content).hexdigest(),
         )
-        monkeypatch.setitem(download.DATASETS, NAME, own)
+        monkeypatch.setitem(download.PUBLIC_FILES, NAME, own)
         yield server
         server.shutdown()
         thread.join()
 
 
 def test_names_and_files_agree():
-    assert set(named.NAMED) == {named.SURROGATE, *download.DATASETS}
+    assert set(named.NAMED) == {named.SURROGATE, *download.PUBLIC_FILES}
 
 
 def test_a_table_is_fetched_once(served):
@@ -85,8 +85,8 @@ def test_a_replay_takes_a_name(served, monkeypatch, tmp_path):
 
 
 def test_without_a_network_one_sentence(cache, monkeypatch, capsys):
-    own = dataclasses.replace(download.DATASETS[NAME], url="http://no-such-host.invalid/file")
-    monkeypatch.setitem(download.DATASETS, NAME, own)
+    own = dataclasses.replace(download.PUBLIC_FILES[NAME], url="http://no-such-host.invalid/file")
+    monkeypatch.setitem(download.PUBLIC_FILES, NAME, own)
     monkeypatch.setattr(download, "_PAUSES_SECONDS", ())
     with pytest.raises(download.DownloadError) as caught:
         named.named_table(NAME)

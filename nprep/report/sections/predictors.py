@@ -20,7 +20,7 @@ from nprep.report.pictures.sample_map import accuracy_map, map_picture
 from nprep.report.tables.quality import quality_table
 from nprep.report.words import DASH, number, part_words
 from nprep.results.reading import Run
-from nprep.runs.predictions import StoredPredictions
+from nprep.search.trace import Predictions
 from nprep.table.view import View
 
 # Among how many of the best cells predictors are judged.
@@ -64,7 +64,7 @@ def predictions(context: Context) -> Section:
 
 
 def _scatter(
-    name: str, run: Run, method: str, found: StoredPredictions, truth: NDArray[np.float64]
+    name: str, run: Run, method: str, found: Predictions, truth: NDArray[np.float64]
 ) -> Picture:
     """The figure of one predictor."""
     title = f"Predicted against true accuracy: {method}, {run.name}"
@@ -81,7 +81,7 @@ def _scatter(
 
 
 def agreement_rows(
-    method: str, found: StoredPredictions, truth: NDArray[np.float64]
+    method: str, found: Predictions, truth: NDArray[np.float64]
 ) -> list[tuple[str, ...]]:
     """How well a predictor agrees with the truth on the cells that it has not learned from.
 
