@@ -283,7 +283,7 @@ def _measure(args: argparse.Namespace) -> int:
 
     for name in ("repeats", "networks", "batch_size", "threads"):
         if getattr(args, name) < 1:
-            raise SettingsError(f"{name} is {getattr(args, name)}: it must be at least 1")
+            raise SettingsError(f"{name} is {getattr(args, name)}: it must be at least 1.")
     space = MobileSpace(args.num_classes, args.image_size, args.width, args.depth, args.stem_stride)
     device = choose_device(args.device)
     torch.set_num_threads(args.threads)

@@ -133,7 +133,7 @@ class TrainSettings:
             choices, value = item.metadata["choices"], getattr(self, item.name)
             if choices and value not in choices:
                 raise SettingsError(
-                    f"{item.name} is {value!r}, which is unknown: use {', '.join(choices)}"
+                    f"{item.name} is {value!r}, which is unknown: use {', '.join(choices)}."
                 )
         for name in ("epochs", "batch_size", "accumulate", "image_size", "val_every"):
             self._need(name, getattr(self, name) >= 1, "at least 1")
@@ -157,7 +157,7 @@ class TrainSettings:
             self._need(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
         if bool(self.data) == bool(self.synthetic_data):
             raise SettingsError(
-                "give the images' folder with --data, or --synthetic-data for made-up ones"
+                "give the images' folder with --data, or --synthetic-data for made-up ones."
             )
 
     def numbers(self, name: str) -> tuple[float, ...]:
@@ -177,7 +177,7 @@ class TrainSettings:
 
     def _need(self, name: str, fine: bool, wanted: str) -> None:
         if not fine:
-            raise SettingsError(f"{name} is {getattr(self, name)}: it must be {wanted}")
+            raise SettingsError(f"{name} is {getattr(self, name)}: it must be {wanted}.")
 
     def bytes_of(self, images: int) -> int:
         """Size of so many images in memory (float32)."""
@@ -249,7 +249,7 @@ def preset(name: str, **overrides: Any) -> TrainSettings:
         SettingsError: If the preset is unknown or a value makes no sense.
     """
     if name and name not in PRESETS:
-        raise SettingsError(f"preset {name!r} is unknown: use {', '.join(PRESETS)}")
+        raise SettingsError(f"preset {name!r} is unknown: use {', '.join(PRESETS)}.")
     return TrainSettings(**{**PRESETS.get(name, {}), **overrides})
 
 

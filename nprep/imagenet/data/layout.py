@@ -72,17 +72,17 @@ def open_parts(settings: TrainSettings) -> DataParts:
     if settings.num_classes and settings.num_classes != len(train.classes):
         raise DataError(
             f"{where} has {len(train.classes)} classes and num_classes is {settings.num_classes}: "
-            "leave --num-classes out or correct the data"
+            "leave --num-classes out or correct the data."
         )
     if len(train.classes) < 2:
-        raise DataError(f"{where} has a single class: a classifier needs at least two")
+        raise DataError(f"{where} has a single class: a classifier needs at least two.")
     if settings.holdout:
         kept, taken = split_off(train, settings.holdout)
         return DataParts(kept, taken, test if test is not None else val)
     if val is None:
         raise DataError(
             f"{where} lacks {lacks_val}: add it, or take validation images out of the training "
-            "images with --holdout COUNT"
+            "images with --holdout COUNT."
         )
     return DataParts(train, val, test)
 
@@ -90,11 +90,11 @@ def open_parts(settings: TrainSettings) -> DataParts:
 def _open_folder(root: Path, num_classes: int) -> tuple[Source, Source | None, Source | None]:
     """The parts of a folder: train, val and test."""
     if not root.is_dir():
-        raise DataError(f"data folder {root} does not exist: check --data")
+        raise DataError(f"data folder {root} does not exist: check --data.")
     train = _part(root, "train", None, num_classes)
     if train is None:
         raise DataError(
             f"{root} has neither a folder train/ nor shards train-*.tar: lay the images out as "
-            "train/CLASS/*.jpg and val/CLASS/*.jpg, or as WebDataset shards"
+            "train/CLASS/*.jpg and val/CLASS/*.jpg, or as WebDataset shards."
         )
     return train, _part(root, "val", train.classes), _part(root, "test", train.classes)

@@ -298,11 +298,11 @@ def refuse_unreadable(batch: Batch, on_corrupt: str, least: int = 0) -> None:
     if batch.unreadable and on_corrupt == "stop":
         raise DataError(
             f"image {batch.unreadable[0]} cannot be read: replace or remove it, or leave such "
-            "images out with --on-corrupt skip, then resume the run"
+            "images out with --on-corrupt skip, then resume the run."
         )
     if batch.unreadable and len(batch.labels) < least:
         raise DataError(
             f"{len(batch.unreadable)} images of a batch cannot be read, which leaves "
             f"{len(batch.labels)}, too few to train on; the first is {batch.unreadable[0]}: "
-            "replace or remove them, then resume the run"
+            "replace or remove them, then resume the run."
         )

@@ -46,7 +46,7 @@ class ShardSource:
         )
         table = np.concatenate(parts)
         if not len(table):
-            raise DataError(f"the shards beside {shards[0]} hold no images")
+            raise DataError(f"the shards beside {shards[0]} hold no images.")
         self._offsets, self._sizes, self.labels = table.T.copy()
         highest = int(self.labels.max())
         if classes is None:
@@ -56,7 +56,7 @@ class ShardSource:
         elif highest >= len(classes):
             raise DataError(
                 f"{shards[0].parent} has label {highest} in its validation shards and the training "
-                f"images have {len(classes)} classes: the two need the same classes"
+                f"images have {len(classes)} classes: the two need the same classes."
             )
         self.classes = classes
         self._files: dict[int, int] = {}
@@ -102,7 +102,7 @@ def _members(shard: Path) -> Iterator[tuple[str, str, int, int]]:
                 yield f"{folder}/{key}", "." + extension.lower(), member.offset_data, member.size
     except (tarfile.TarError, OSError) as error:
         raise DataError(
-            f"shard {shard} cannot be read as an uncompressed tar file ({error}): {_remedy(shard)}"
+            f"shard {shard} cannot be read as an uncompressed tar file ({error}): {_remedy(shard)}."
         ) from error
 
 
@@ -135,7 +135,7 @@ def _refuse_gaps(labels: NDArray[np.int64], folder: Path) -> None:
         raise DataError(
             f"the shards in {folder} have labels up to {len(counts) - 1} and no image of class "
             f"{empty[0]}{start}: number the classes from 0 without gaps, or say with --num-classes "
-            "how many there are"
+            "how many there are."
         )
 
 
@@ -170,13 +170,13 @@ def _index(shard: Path) -> NDArray[np.int64]:
         elif labels.setdefault(key, found) != found:
             raise DataError(
                 f"shard {shard} has the labels {labels[key]} (.cls) and {found} (.json) for "
-                f"{key.lstrip('/')}: correct one of them"
+                f"{key.lstrip('/')}: correct one of them."
             )
     lost = [key for key in images if key not in labels]
     if lost:
         raise DataError(
             f"shard {shard} has no label for image {lost[0].lstrip('/')}: each KEY.jpg needs a "
-            "KEY.cls with the class number (or a KEY.json with a label)"
+            "KEY.cls with the class number (or a KEY.json with a label)."
         )
     rows = [(*place, labels[key]) for key, place in images.items()]
     return np.array(rows, np.int64).reshape(-1, 3)
@@ -204,7 +204,7 @@ def _label(content: bytes, key: str, shard: Path) -> int:
     except ValueError as error:
         raise DataError(
             f"shard {shard} has the label {content[:20]!r} for {key.lstrip('/')}: a label is a "
-            "class number from 0 up"
+            "class number from 0 up."
         ) from error
     return label
 

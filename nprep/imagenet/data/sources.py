@@ -64,7 +64,7 @@ class FolderSource:
         folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
         if not folders:
             raise DataError(
-                f"{root} holds no class folders: put the images of each class in a folder of it"
+                f"{root} holds no class folders: put the images of each class in a folder of it."
             )
         if classes is not None and tuple(folders) != classes:
             extra, missing = (
@@ -74,7 +74,7 @@ class FolderSource:
             raise DataError(
                 f"{root} has other classes than the training images ("
                 f"{len(extra)} more{_some(extra)}, {len(missing)} missing{_some(missing)}): "
-                "the two need the same class folders"
+                "the two need the same class folders."
             )
         self.classes = tuple(folders)
         paths: list[bytes] = []
@@ -88,7 +88,7 @@ class FolderSource:
             if not found:
                 raise DataError(
                     f"{root / folder} holds no images: remove the folder or fill it (known "
-                    f"endings: {', '.join(sorted(EXTENSIONS))})"
+                    f"endings: {', '.join(sorted(EXTENSIONS))})."
                 )
             paths += found
             labels += [label] * len(found)
@@ -190,7 +190,7 @@ def split_off(source: Source, count: int, seed: int = 0) -> tuple[Subset, Subset
     """
     if count >= len(source):
         raise DataError(
-            f"a holdout of {count} leaves none of the {len(source)} training images: take fewer"
+            f"a holdout of {count} leaves none of the {len(source)} training images: take fewer."
         )
     rng = np.random.default_rng((seed, 0x5B11))
     shuffled = rng.permutation(len(source))

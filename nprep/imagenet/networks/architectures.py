@@ -53,13 +53,13 @@ def parse_cell(text: str) -> tuple[np.ndarray, np.ndarray]:
     if len(parts) != 2 or set(parts[0]) - set("01") or len(parts[0]) != size * size:
         raise InvalidSpecError(
             f"cell {text!r} cannot be read: write nb101:MATRIX:OPS with n x n digits 0 or 1 and n "
-            "operations joined by commas"
+            "operations joined by commas."
         )
     unknown = [name for name in names if name not in _CODES]
     if unknown or names[0] != "input" or names[-1] != "output":
         raise InvalidSpecError(
             f"cell {text!r} has operations {', '.join(names)}: the first is input, the last "
-            "output, the others are conv3x3-bn-relu, conv1x1-bn-relu or maxpool3x3"
+            "output, the others are conv3x3-bn-relu, conv1x1-bn-relu or maxpool3x3."
         )
     matrix = np.array(list(parts[0]), dtype=np.uint8).reshape(size, size)
     return matrix, np.array([_CODES[name] for name in names], np.uint8)

@@ -122,7 +122,7 @@ def _operation(code: int, channels: int) -> nn.Module:
         return ConvBnRelu(channels, channels, 1)
     if code == MAXPOOL3X3:
         return nn.MaxPool2d(3, 1, 1)
-    raise InvalidSpecError(f"operation code {code} is unknown: an interior vertex has 0, 1 or 2")
+    raise InvalidSpecError(f"operation code {code} is unknown: an interior vertex has 0, 1 or 2.")
 
 
 class CellNetwork(nn.Module):
@@ -178,13 +178,13 @@ def check_cell(matrix: NDArray[np.integer], operations: NDArray[np.integer]) -> 
     if matrix.shape != (size, size) or not 2 <= size <= 7 or len(operations) != size:
         raise InvalidSpecError(
             f"a cell has matrix {matrix.shape} and {len(operations)} operations: give an n x n "
-            "matrix, n from 2 to 7, and n operations"
+            "matrix, n from 2 to 7, and n operations."
         )
     if np.tril(matrix).any() or not np.isin(matrix, (0, 1)).all():
-        raise InvalidSpecError("a cell's matrix must be strictly upper triangular with 0 and 1")
+        raise InvalidSpecError("a cell's matrix must be strictly upper triangular with 0 and 1.")
     if not (matrix[:-1].any(axis=1).all() and matrix[:, 1:].any(axis=0).all()):
         raise InvalidSpecError(
-            "a cell has a vertex that is not on a path from input to output: prune it first"
+            "a cell has a vertex that is not on a path from input to output: prune it first."
         )
 
 

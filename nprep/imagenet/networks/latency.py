@@ -74,23 +74,23 @@ def load_latency(path: Path, space: MobileSpace) -> AdditiveCost:
     except OSError as error:
         raise LatencyTableError(
             f"latency table {path} cannot be read ({error.strerror}): make one with "
-            "`python -m nprep.imagenet measure-latency`"
+            "`python -m nprep.imagenet measure-latency`."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise LatencyTableError(
-            f"latency table {path} is damaged ({error}): measure it again"
+            f"latency table {path} is damaged ({error}): measure it again."
         ) from error
     wanted = space_fields(space)
     for name in ("image_size", "width", "depth", "stem_stride"):
         if made_for.get(name) != wanted[name]:
             raise LatencyTableError(
                 f"latency table {path} is for {name} {made_for.get(name)} and the search has "
-                f"{wanted[name]}: measure one for this space"
+                f"{wanted[name]}: measure one for this space."
             )
     if blocks.shape != (space.num_blocks, NUM_CHOICES):
-        raise LatencyTableError(f"latency table {path} has shape {blocks.shape}: measure it again")
+        raise LatencyTableError(f"latency table {path} has shape {blocks.shape}: measure it again.")
     if not (blocks[space.allowed] >= 0).all() or not fixed >= 0:
         raise LatencyTableError(
-            f"latency table {path} lacks a time or has a negative one: measure it again"
+            f"latency table {path} lacks a time or has a negative one: measure it again."
         )
     return AdditiveCost("latency", "ms", fixed, blocks)

@@ -30,7 +30,7 @@ class Stage:
         """GPU-hours of all; validation runs without gradients, counted at three times the speed."""
         if self.images_per_second <= 0:
             raise SettingsError(
-                f"images_per_second is {self.images_per_second}: give the measured speed of a GPU"
+                f"images_per_second is {self.images_per_second}: give the measured speed of a GPU."
             )
         images = self.epochs * (IMAGENET_TRAIN + IMAGENET_VAL / 3)
         return self.trainings * images / self.images_per_second / 3600
@@ -45,7 +45,7 @@ def format_budget(stages: list[Stage], gpus: int, price: float) -> str:
         price: Of one GPU-hour.
     """
     if gpus < 1:
-        raise SettingsError(f"gpus is {gpus}: it must be at least 1")
+        raise SettingsError(f"gpus is {gpus}: it must be at least 1.")
     lines = ["stage      trainings  epochs  images/s  GPU-hours  days on all GPUs        cost"]
     total = 0.0
     for stage in stages:

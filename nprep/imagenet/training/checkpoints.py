@@ -38,17 +38,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise RunFolderError(f"checkpoint {path} does not exist: start the run anew") from error
+        raise RunFolderError(f"checkpoint {path} does not exist: start the run anew.") from error
     except Exception as error:  # a damaged archive raises nearly anything
         # An empty file raises an error without a text.
         reason = (str(error).splitlines() or [type(error).__name__])[0][:80]
         raise RunFolderError(
             f"checkpoint {path} is damaged ({reason}): remove it and start the run anew, or "
-            "restore it from a copy"
+            "restore it from a copy."
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise RunFolderError(
-            f"checkpoint {path} is not one of this program's (format {FORMAT}): use another file"
+            f"checkpoint {path} is not one of this program's (format {FORMAT}): use another file."
         )
     return state
 
@@ -74,12 +74,12 @@ def refuse_other_training(
         name = changed[0]
         raise RunFolderError(
             f"{path} was trained with {name} {getattr(before, name)!r} and the resumed run has "
-            f"{getattr(settings, name)!r}: resume with the same settings or choose another --out"
+            f"{getattr(settings, name)!r}: resume with the same settings or choose another --out."
         )
     there = (state["processes"], state["train_images"], state["num_classes"])
     if here != there:
         raise RunFolderError(
             f"{path} was trained by {there[0]} processes on {there[1]} images of {there[2]} "
             f"classes and now there are {here[0]}, {here[1]} and {here[2]}: restore them or choose "
-            "another --out"
+            "another --out."
         )

@@ -103,7 +103,7 @@ class Evaluator:
         model.train(training)
         loss, top1, top5, count = self._processes.total(sums).tolist()
         if not count:
-            raise DataError("no validation image could be read: check the data folder")
+            raise DataError("no validation image could be read: check the data folder.")
         return Score(loss / count, top1 / count, top5 / count, int(count))
 
 

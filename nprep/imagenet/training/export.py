@@ -35,7 +35,7 @@ def export(model: nn.Module, about: dict[str, Any], target: Path, formats: list[
     """
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
-        raise SettingsError(f"format {unknown[0]!r} is unknown: use {', '.join(FORMATS)}")
+        raise SettingsError(f"format {unknown[0]!r} is unknown: use {', '.join(FORMATS)}.")
     target.parent.mkdir(parents=True, exist_ok=True)
     images = torch.zeros(1, 3, about["image_size"], about["image_size"])
     text = json.dumps(about)

@@ -60,7 +60,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunFolderError(
-                f"output folder {path} cannot be made ({error.strerror}): choose another --out"
+                f"output folder {path} cannot be made ({error.strerror}): choose another --out."
             ) from error
         self._asked = False
         self._handlers: dict[int, Any] = {}
@@ -126,7 +126,7 @@ class RunFolder:
         there = self.last.exists() or self.previous.exists()
         if there and not resume:
             raise RunFolderError(
-                f"output folder {self.path} holds a run: resume it with --resume or choose another"
+                f"output folder {self.path} holds a run: resume it with --resume or choose another."
             )
         remove_leftovers(self.path)
         return there
@@ -171,7 +171,7 @@ class RunFolder:
         except TypeError as error:
             raise RunFolderError(
                 f"{self.path / 'args.yaml'} has settings that are unknown here ({error}): resume "
-                "with the version that wrote it"
+                "with the version that wrote it."
             ) from error
 
     def result(self) -> dict[str, Any] | None:
@@ -186,7 +186,7 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path} is damaged ({error}): remove it and resume") from error
+            raise RunFolderError(f"{path} is damaged ({error}): remove it and resume.") from error
         return content
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -255,7 +255,8 @@ class RunFolder:
         if save is not None:
             save()
         raise StoppedError(
-            f"stopped by a signal; resume the run in {self.path} with the same command and --resume"
+            f"stopped by a signal; resume the run in {self.path} with the same command and "
+            "--resume."
         )
 
     def refuse_other_result(self, result: dict[str, Any], settings: TrainSettings) -> None:
@@ -269,5 +270,5 @@ class RunFolder:
             if made_by.get(name) != value:
                 raise RunFolderError(
                     f"{self.path} holds a finished training with {name} {made_by.get(name)!r} and "
-                    f"{value!r} was asked for: choose another --out"
+                    f"{value!r} was asked for: choose another --out."
                 )

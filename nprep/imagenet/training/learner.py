@@ -199,7 +199,7 @@ class Learner:
             raise DivergedError(
                 f"the loss of {self.settings.arch} is not a number at step {self.step} (epoch "
                 f"{epoch + 1}): lower --lr, add --clip-norm or drop --amp fp16, and start a "
-                "new run; checkpoints from before are kept"
+                "new run; checkpoints from before are kept."
             )
 
     def take_loss(self) -> float:

@@ -81,7 +81,7 @@ class Trainer:
             needed = settings.batch_size * settings.accumulate * who.count
             raise SettingsError(
                 f"one step takes {needed} images and there are {len(source)} to train on: use a "
-                "smaller --batch-size or --accumulate"
+                "smaller --batch-size or --accumulate."
             )
         self.keys.limit = self.steps_per_epoch * settings.accumulate
         images = ImageSet(source, training_transform(settings), settings.seed, settings.cache)

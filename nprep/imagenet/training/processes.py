@@ -89,15 +89,17 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise SettingsError(f"device {name!r} is unknown: use auto, cpu, cuda or cuda:N") from error
+        raise SettingsError(
+            f"device {name!r} is unknown: use auto, cpu, cuda or cuda:N."
+        ) from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise SettingsError(f"device {name} was asked for and there is no CUDA GPU: use cpu")
+            raise SettingsError(f"device {name} was asked for and there is no CUDA GPU: use cpu.")
         device = torch.device("cuda", local_rank if device.index is None else device.index)
         if device.index is not None and device.index >= torch.cuda.device_count():
             raise SettingsError(
                 f"device {device} was asked for and there are {torch.cuda.device_count()} GPUs: "
-                "start no more processes a machine than it has GPUs"
+                "start no more processes a machine than it has GPUs."
             )
         torch.cuda.set_device(device)
     return device
@@ -112,7 +114,7 @@ def refuse_precision(amp: str, device: torch.device) -> None:
     ):
         raise SettingsError(
             f"amp is bf16 and {torch.cuda.get_device_name(device)} does not compute in it: use "
-            "--amp fp16 or none"
+            "--amp fp16 or none."
         )
 
 
@@ -137,12 +139,12 @@ def join(device: str, alone: bool = False) -> Processes:
     if missing:
         raise SettingsError(
             f"WORLD_SIZE is {count} and {missing[0]} is not set: start the processes with "
-            "torchrun, or remove WORLD_SIZE from the environment"
+            "torchrun, or remove WORLD_SIZE from the environment."
         )
     if device.startswith("cuda:") and int(os.environ.get("LOCAL_WORLD_SIZE", count)) > 1:
         raise SettingsError(
             f"device {device} would be shared by all {count} processes: use --device cuda, which "
-            "gives each process its own GPU"
+            "gives each process its own GPU."
         )
     chosen = choose_device(device, int(os.environ["LOCAL_RANK"]))
     if not dist.is_initialized():
@@ -156,7 +158,7 @@ def _world_size() -> int:
     if not text.isdecimal() or int(text) < 1:
         raise SettingsError(
             f"WORLD_SIZE is {text!r} in the environment: start the processes with torchrun, or "
-            "remove the variable"
+            "remove the variable."
         )
     return int(text)
 

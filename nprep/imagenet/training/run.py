@@ -111,33 +111,33 @@ def _told(error: Exception) -> NprepError | None:
     if "out of memory" in text or "cannot allocate memory" in text:
         return OutOfMemoryError(
             f"a training step does not fit in memory ({text.splitlines()[0][:120]}): use a smaller "
-            "--batch-size with a larger --accumulate, a smaller --image-size, or --amp bf16"
+            "--batch-size with a larger --accumulate, a smaller --image-size, or --amp bf16."
         )
     if "DataLoader worker" in text:
         return NprepError(
             f"a process that loads images died ({text.splitlines()[0][:120]}): give this machine "
-            "more (shared) memory or use fewer --workers, then resume the run"
+            "more (shared) memory or use fewer --workers, then resume the run."
         )
     first = text.splitlines()[0][:160] if text else ""
     if any(word in text for word in _LOST_PROCESS):
         return NprepError(
             f"another process of this training ended or stopped answering ({first}): see what it "
-            "printed, then resume the run"
+            "printed, then resume the run."
         )
     if "gloo" in text or "NCCL" in text or "nccl" in text:
         return NprepError(
             f"the processes of this training cannot exchange tensors ({first}): check the network "
             "between them (NCCL_DEBUG=INFO prints more, NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME "
-            "names the interface), then resume the run"
+            "names the interface), then resume the run."
         )
     if "DataLoader timed out" in text:
         return NprepError(
             f"the images of one batch were not loaded in time ({first}): check the disk or network "
-            "that they are on and the room in /dev/shm, or raise --loader-timeout, then resume"
+            "that they are on and the room in /dev/shm, or raise --loader-timeout, then resume."
         )
     if "more than 1 value per channel" in text:
         return SettingsError(
             "batch_size is 1, and batch norm on maps of one pixel needs at least 2 images: use a "
-            "larger --batch-size"
+            "larger --batch-size."
         )
     return None

@@ -98,7 +98,7 @@ class CupyBackend:
             if len(graphs) == 0 or len(graphs) != len(task.labels):
                 raise SettingsError(
                     f"{len(graphs)} training cells come with {len(task.labels)} labels; give one "
-                    "label a cell"
+                    "label a cell."
                 )
             settings = task.settings.for_samples(len(graphs))
             key = settings, bool(task.labels.dtype == np.bool_), graphs.num_types

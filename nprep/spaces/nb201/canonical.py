@@ -51,7 +51,7 @@ def canonical_texts(batch: Codes, rule: Rule = "functional") -> list[str]:
         SettingsError: If the rule is unknown.
     """
     if rule not in RULES:
-        raise SettingsError(f"the rule is {rule!r}; known are {' and '.join(RULES)}")
+        raise SettingsError(f"the rule is {rule!r}; known are {' and '.join(RULES)}.")
     write = _functional_text if rule == "functional" else _authors_text
     return [write(row) for row in batch.values.tolist()]
 

@@ -56,14 +56,14 @@ def batch_of(codes: Sequence[Sequence[int]] | NDArray[np.integer]) -> Codes:
     if array.ndim != 2 or array.shape[1] != NUM_EDGES or array.dtype.kind not in "iu":
         raise InvalidSpecError(
             f"the codes are {array.dtype} {array.shape}; give whole numbers, {NUM_EDGES} for each "
-            "architecture"
+            "architecture."
         )
     wrong = (array < 0) | (array >= NUM_OPERATIONS)
     if wrong.any():
         position, edge = (int(part) for part in np.argwhere(wrong)[0])
         raise InvalidSpecError(
             f"edge {edge} of the architecture at position {position} has the operation code "
-            f"{int(array[position, edge])}; the codes are 0 to {NUM_OPERATIONS - 1}"
+            f"{int(array[position, edge])}; the codes are 0 to {NUM_OPERATIONS - 1}."
         )
     return Codes(np.ascontiguousarray(array, np.uint8))
 
@@ -113,7 +113,7 @@ def from_numbers(official: NDArray[np.integer]) -> Codes:
     if outside.any():
         raise InvalidSpecError(
             f"{int(array[outside][0])} is no architecture of NAS-Bench-201; the numbers are 0 to "
-            f"{SIZE - 1}"
+            f"{SIZE - 1}."
         )
     return from_ranks(_official_order()[0][array])
 
@@ -157,26 +157,26 @@ def parse_text(text: str) -> Codes:
     if len(groups) != NUM_NODES - 1 or not all(re.fullmatch(r"\|(.*)\|", g) for g in groups):
         raise InvalidSpecError(
             f"{_shown(text)} is no architecture of NAS-Bench-201: give a string such as "
-            f"{_EXAMPLE}, six digits or a number below {SIZE}"
+            f"{_EXAMPLE}, six digits or a number below {SIZE}."
         )
     codes = []
     for head, group in enumerate(groups, start=1):
         parts = group[1:-1].split("|")
         if len(parts) != head:
             raise InvalidSpecError(
-                f"{_shown(text)}: node {head} has {len(parts)} edges, and {head} are needed"
+                f"{_shown(text)}: node {head} has {len(parts)} edges, and {head} are needed."
             )
         for tail, part in enumerate(parts):
             name, _, source = part.partition("~")
             if source != str(tail):
                 raise InvalidSpecError(
                     f"{_shown(text)}: edge {tail} of node {head} is {part!r}; write it OPERATION~"
-                    f"{tail}"
+                    f"{tail}."
                 )
             if name not in OPERATION_NAMES:
                 raise InvalidSpecError(
                     f"{_shown(text)}: the operation {name!r} is unknown: use "
-                    f"{', '.join(OPERATION_NAMES)}"
+                    f"{', '.join(OPERATION_NAMES)}."
                 )
             codes.append(OPERATION_NAMES.index(name))
     return batch_of([codes])

@@ -72,7 +72,7 @@ def number_of(text: str, where: str) -> int:
     try:
         return int(numbers(parse_text(text))[0])
     except InvalidSpecError as error:
-        raise TableError(f"{where}: {error}.") from error
+        raise TableError(f"{where}: {error}") from error
 
 
 def check_values(path: Path, values: Mapping[str, NDArray[np.float32]], number: object) -> None:
