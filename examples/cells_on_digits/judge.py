@@ -4,8 +4,10 @@ The predictor is fitted ten-fold to the accuracies of one seed and judged on tho
 that it can't profit from the luck of a training. Beside it: the parameter count, and a ridge
 regression on the numbers of each operation. Then searches on the pool, at equal numbers of
 trainings: random search, regularized evolution whose child is one of the pool's cells most like the
-parent, and the predictor (train N random cells, then the best predicted). Intervals are bootstraps
-over cells, or over repetitions of a search; the p-value is a permutation test over cells::
+parent, and the predictor (train N random cells, then the best predicted). A search sees the
+accuracies of one seed and its cell is judged by the other. Intervals are bootstraps over cells, or
+over repetitions of a search on this pool; those of differences are over pairs of repetitions that
+begin with the same random order of the cells. The p-value is a permutation test over cells::
 
     python examples/cells_on_digits/judge.py pool.jsonl --table nasbench-only108 --figure proof.png
 
@@ -268,13 +270,19 @@ def main() -> None:
               f"({low:.2f} to {high:.2f})")  # fmt: skip
     searches = run_searches(cells, accuracy, options.repetitions)
     print(f"\naccuracy, under the other seed, of the cell found ({options.repetitions} searches)")
-    print(f"{'trainings':12s}" + "".join(f"{budget:>22d}" for budget in budgets_for(len(rows))))
+    print(f"{'trainings':24s}" + "".join(f"{budget:>22d}" for budget in budgets_for(len(rows))))
     for method, ends in searches.items():
         parts = []
         for values in ends:
             low, high = mean_interval(values, rng)
             parts.append(f"{values.mean():6.2f} ({low:.2f}, {high:.2f})")
-        print(f"{method:12s}" + "".join(f"{part:>22s}" for part in parts))
+        print(f"{method:24s}" + "".join(f"{part:>22s}" for part in parts))
+    for method in ("random", "evolution"):
+        parts = []
+        for values in searches["predictor"] - searches[method]:
+            low, high = mean_interval(values, rng)
+            parts.append(f"{values.mean():+6.2f} ({low:+.2f}, {high:+.2f})")
+        print(f"predictor less {method:9s}" + "".join(f"{part:>22s}" for part in parts))
     if options.figure:
         draw(options.figure, scores["predictor"], truth, searches, rng)
         print(json.dumps({"figure": str(options.figure)}))
