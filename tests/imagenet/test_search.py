@@ -181,11 +181,20 @@ class Walk:
             self.best = max(self.best, (value, position))
 
 
-METHODS_OF_TABLES = ["np-best", "local-search", "npenas", "tests.imagenet.test_search:Walk"]
+METHODS_OF_TABLES = [
+    "np-best",
+    "local-search",
+    "npenas",
+    "tests.imagenet.test_search:Walk",
+    "own_method:Annealing",
+]
 
 
 @pytest.mark.parametrize("method", METHODS_OF_TABLES)
-def test_methods_of_tables_search_by_training(tmp_path: Path, method: str) -> None:
+def test_methods_of_tables_search_by_training(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
     found, summary = run_study(tmp_path, FakeEngine(), study_settings(methods=(method,)))
     assert len(found[method]) == 15
     assert summary["methods"][method]["val_top1"] == max(worth_of(row[1]) for row in found[method])
