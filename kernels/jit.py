@@ -10,11 +10,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-import numba
+from nprep.errors import SettingsError
+
+try:
+    import numba
+except ValueError as error:
+    # What it reads from the environment, it reads at import.
+    raise SettingsError(
+        f"numba does not start ({str(error).rstrip('.')}): correct or unset its variables in the "
+        "environment, such as NUMBA_NUM_THREADS."
+    ) from error
 
 # The first import tells numba the processor, before the first kernel.
 import nprep.kernels.simd  # noqa: F401 - imported for that alone
-from nprep.errors import SettingsError
 from nprep.kernels.cache import cache_folder, can_write, candidates
 
 # A scalar argument or result of a kernel: a Python int or any NumPy integer. Numba compiles for the

@@ -112,6 +112,9 @@ class _ToStandardError(logging.Handler):
     """Writes messages to standard error, as it is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is None:
+            # A program without a console.
+            return
         try:
             kind = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
             print(f"{kind}{record.getMessage()}", file=sys.stderr, flush=True)
@@ -153,7 +156,7 @@ def messages(quiet: bool = False, as_guest: bool = False) -> Iterator[None]:
 def _is_live() -> bool:
     """Whether messages go to a terminal that can be drawn on."""
     shown = any(isinstance(handler, _ToStandardError) for handler in log.handlers)
-    return shown and sys.stderr.isatty()
+    return shown and sys.stderr is not None and sys.stderr.isatty()
 
 
 class Display:
@@ -222,6 +225,20 @@ def _make_encodable(stream: TextIO) -> None:
         stream.reconfigure(errors="backslashreplace")
 
 
+def _fill_in_streams() -> None:
+    """Gives a process whose standard streams are closed such that lead nowhere.
+
+    Else the next file that is opened, of results perhaps, takes the number of standard output, and
+    whatever a library prints goes into it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - stays open
+            # For the processes that are started from here, too.
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+
+
 def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Runs a command line and turns expected failures into an exit status.
 
@@ -234,6 +251,7 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
         The status of ``main``; 2 after an ``NprepError``, 130 after Ctrl-C, 141 if nobody
         reads what it prints.
     """
+    _fill_in_streams()
     for stream in (sys.stdout, sys.stderr):
         _make_encodable(stream)
     try:

@@ -85,6 +85,15 @@ def test_a_full_disk_behind_standard_error_ends_no_run(tmp_path: Path) -> None:
     assert read_run(tmp_path / "out").methods == ("random",)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_process_without_streams_ends_its_run(tmp_path: Path, closed: str) -> None:
+    command = f"{sys.executable} -m {HERE} {' '.join(QUICK)} --jobs 2 --block 1"
+    done = shell(f"{command} --out {tmp_path}/out {closed}")
+    assert done.returncode == 0
+    assert read_run(tmp_path / "out").methods == ("random",)
+
+
 # Places.
 
 
@@ -222,10 +231,15 @@ def test_where_nothing_can_be_written_kernels_still_run(monkeypatch: pytest.Monk
     ],
 )
 @pytest.mark.parametrize(
-    ("variable", "value"), [("NUMBA_DISABLE_JIT", "1"), ("NPREP_SIMD", "nonsense")]
+    ("variable", "value", "words"),
+    [
+        ("NUMBA_DISABLE_JIT", "1", "NUMBA_DISABLE_JIT is set"),
+        ("NUMBA_NUM_THREADS", "0", "numba does not start"),
+        ("NPREP_SIMD", "nonsense", "NPREP_SIMD is"),
+    ],
 )
 def test_an_environment_that_kernels_cannot_have_is_one_sentence(
-    command: str, variable: str, value: str
+    command: str, variable: str, value: str, words: str
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *command.split()],
@@ -236,7 +250,7 @@ def test_an_environment_that_kernels_cannot_have_is_one_sentence(
         timeout=120,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {variable} is ")
+    assert done.stderr.startswith(f"error: {words}")
     assert done.stderr.count("\n") == 1
 
 
