@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
+from nprep._files import reason
 from nprep.errors import NprepError, SettingsError
 
 if TYPE_CHECKING:
@@ -248,8 +249,8 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
         argv: The arguments, or None.
 
     Returns:
-        The status of ``main``; 2 after an ``NprepError``, 130 after Ctrl-C, 141 if nobody
-        reads what it prints.
+        The status of ``main``; 2 after an ``NprepError`` or where the system refuses a file, 130
+        after Ctrl-C, 141 if nobody reads what it prints.
     """
     _fill_in_streams()
     for stream in (sys.stdout, sys.stderr):
@@ -267,6 +268,14 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
     except BrokenPipeError:
         discard(sys.stdout)
         return _NOBODY_READS
+    except OSError as error:
+        # Whatever looks at a path before it is used: a folder that may not be entered, a name that
+        # is too long. What is no matter of a file is a fault of this program.
+        if not isinstance(error.filename, str | bytes | os.PathLike):
+            raise
+        place = os.fsdecode(error.filename)
+        _say_last(f"error: {place} cannot be used ({reason(error)}): name another.")
+        return 2
 
 
 def _say_last(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import itertools
 import json
 import logging
@@ -21,7 +22,7 @@ from typing import Any
 import pytest
 
 from nprep import _files, _workers
-from nprep._console import messages
+from nprep._console import messages, run
 from nprep.errors import OutputError, RunFolderError, SettingsError, TableError
 from nprep.kernels import cache
 from nprep.plot.cli import main as plot
@@ -153,6 +154,59 @@ def test_plot_refuses_a_fifo_before_it_draws(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a pipe"):
         plot([str(tmp_path / "out"), "--out", str(tmp_path / "f.png")])
     assert stat.S_ISFIFO((tmp_path / "f.png").stat().st_mode)
+
+
+@pytest.fixture(params=["too long", "permission"])
+def refused(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A path that may not even be looked at."""
+    if request.param == "too long":
+        return tmp_path / ("x" * 300)
+    path, real = tmp_path / "refused", os.stat
+
+    # The superuser is refused nothing.
+    def stat(place: Any, *given: Any, **options: Any) -> os.stat_result:
+        if str(place).startswith(str(path)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return real(place, *given, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("nprep.replays.cli", ["--table", "{}"]),
+        ("nprep.cli", ["merge", "{}", "{}", "--out", "{}"]),
+        ("nprep.plot.cli", ["{}"]),
+        ("nprep.report.cli", ["{}"]),
+        ("nprep.quality.cli", ["--table", "{}"]),
+        ("nprep.table.cli", ["info", "{}"]),
+        ("nprep.table.cli", ["build", "{}", "t.h5"]),
+    ],
+)
+def test_paths_that_the_system_refuses_are_one_sentence(
+    refused: Path,
+    module: str,
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main = importlib.import_module(module).main
+    assert run(main, [text.format(refused) for text in arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_into_a_folder_that_the_system_refuses_is_one_sentence(refused: Path) -> None:
+    with pytest.raises(RunFolderError, match="choose another --out"):
+        run_replay(SETTINGS, SOURCE, refused)
 
 
 def test_a_failed_write_leaves_the_former_file(tmp_path: Path) -> None:

@@ -107,12 +107,15 @@ def _holds_run(folder: Path, settings: dict[str, Any], resume: bool) -> bool:
     Raises:
         RunFolderError: If it is no folder, or has content that cannot be resumed or must not be.
     """
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file: choose another --out.")
     try:
-        content = [p.name for p in folder.iterdir()] if folder.exists() else []
+        there, is_folder = folder.exists(), folder.is_dir()
+        content = [p.name for p in folder.iterdir()] if is_folder else []
     except OSError as error:
-        raise RunFolderError(f"{folder} cannot be read ({error.strerror}).") from error
+        raise RunFolderError(
+            f"{folder} cannot be read ({_files.reason(error)}): choose another --out."
+        ) from error
+    if there and not is_folder:
+        raise RunFolderError(f"{folder} is a file: choose another --out.")
     content = [name for name in content if not name.startswith(_LOCK)]
     finished = SETTINGS in content
     # A run killed before its settings were written leaves an empty folder or a temporary file.
