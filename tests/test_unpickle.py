@@ -4,6 +4,8 @@ import collections
 import io
 import os
 import pickle
+import pickletools
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nprep.errors import TableError
+from nprep.table.sources._opcodes import last_memo_place
 from nprep.table.sources._unpickle import Inert, load_inert, to_array
 
 PATH = Path("file.pkl")
@@ -200,3 +203,65 @@ def test_a_pickle_cut_off_anywhere_or_with_a_byte_changed_never_crashes() -> Non
             load(bytes(changed))
         except TableError:
             continue
+
+
+def slow_memo_place(data: bytes) -> int:
+    """The highest place that the standard library's own walk comes to before it fails."""
+    highest = -1
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+                highest = max(highest, argument)
+    except (ValueError, IndexError, UnicodeDecodeError):
+        pass
+    return highest
+
+
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=300)
+    | st.binary(max_size=300),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=150)
+@given(_VALUES, st.sampled_from(PROTOCOLS))
+def test_places_in_the_memo_are_found_without_reading(value: Any, protocol: int) -> None:
+    data = pickle.dumps([value, value, collections.OrderedDict], protocol)
+    place = last_memo_place(data)
+    assert place == slow_memo_place(data)
+    assert place < len(data)
+
+
+@settings(max_examples=150)
+@given(_VALUES, st.sampled_from(PROTOCOLS), st.randoms(use_true_random=False))
+def test_a_damaged_pickle_is_walked_as_the_standard_library_does(
+    value: Any, protocol: int, random: Any
+) -> None:
+    data = bytearray(pickle.dumps(value, protocol))
+    for _ in range(3):
+        data[random.randrange(len(data))] = random.randrange(256)
+    # That one also looks at what the arguments hold, and may stop earlier.
+    assert last_memo_place(bytes(data)) >= min(slow_memo_place(bytes(data)), 10**17)
+
+
+@pytest.mark.parametrize(
+    "opcode",
+    [
+        pickle.LONG_BINPUT + struct.pack("<I", 2**31),
+        pickle.PUT + b"4000000000\n",
+        pickle.PUT + b"9" * 40 + b"\n",
+    ],
+)
+def test_a_place_that_asks_for_gigabytes_is_refused(opcode: bytes) -> None:
+    with pytest.raises(TableError, match="damaged one"):
+        load(b"\x80\x02]" + opcode + b".")

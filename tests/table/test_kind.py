@@ -95,6 +95,17 @@ def test_what_is_not_known_is_left_to_the_source(content: bytes, tmp_path: Path)
         source_of(path)
 
 
+def test_a_damaged_hdf5_file_has_a_kind(tmp_path: Path) -> None:
+    path = tmp_path / "input"
+    KINDS["hdf5"][0](path)
+    data = path.read_bytes()
+    for place in range(8, 120):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
+        kind = kind_of(path)
+        assert kind is not None
+        assert "HDF5" in kind.name
+
+
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import TableError
+from nprep.table.sources._opcodes import last_memo_place
 
 # The names under which NumPy arrays and scalars are pickled, by versions 1 and 2.
 NUMPY_NAMES = frozenset(
@@ -91,7 +92,7 @@ _CONTAINERS: dict[str, type] = {"collections.OrderedDict": dict}
 class _Unpickler(pickle.Unpickler):
     """Resolves admitted names to inert classes and refuses all others."""
 
-    def __init__(self, file: BinaryIO | io.BytesIO, admitted: Collection[str], path: Path) -> None:
+    def __init__(self, file: io.BytesIO, admitted: Collection[str], path: Path) -> None:
         super().__init__(file)
         self._admitted = admitted
         self._path = path
@@ -130,7 +131,10 @@ def load_inert(
         TableError: The file is no pickle, is damaged, or names another global.
     """
     try:
-        return _Unpickler(file, admitted, path).load()
+        data = file.read()
+        if last_memo_place(data) >= len(data):
+            raise TableError(f"{path}: this is no pickle, or a damaged one (its memo has gaps).")
+        return _Unpickler(io.BytesIO(data), admitted, path).load()
     except TableError:
         raise
     except MemoryError as error:

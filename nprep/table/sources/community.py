@@ -172,12 +172,15 @@ def read_neural_predictor_hdf5(path: Path, space: SpaceRows) -> Runs:
                     "neuralpredictor.pytorch."
                 )
             content = {name: file[name][()] for name in HDF5_NAMES}
-    except OSError as error:
+    except TableError:
+        raise
+    # A damaged file makes h5py fail in many ways.
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
         because = fault_of_surroundings(error)
         what = (
             f"it cannot be read ({because})"
             if because
-            else f"it is no readable HDF5 file ({error})"
+            else f"it is no readable HDF5 file ({' '.join(str(error).split())})"
         )
         raise TableError(f"{path}: {what}.") from error
     count = len(content["hash"])

@@ -121,7 +121,8 @@ def _is_table(path: Path) -> bool:
     try:
         with h5py.File(path, "r", locking=False) as file:
             return "schema_version" in file.attrs and "cells" in file
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError):
+        # A damaged file makes h5py fail in many ways; whoever reads it says how.
         return False
 
 
