@@ -271,11 +271,25 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
     except OSError as error:
         # Whatever looks at a path before it is used: a folder that may not be entered, a name that
         # is too long. What is no matter of a file is a fault of this program.
-        if not isinstance(error.filename, str | bytes | os.PathLike):
+        if isinstance(error.filename, str | bytes | os.PathLike):
+            place = os.fsdecode(error.filename)
+            _say_last(f"error: {place} cannot be used ({reason(error)}): name another.")
+        elif not _takes_more(sys.stdout):
+            discard(sys.stdout)
+            _say_last(f"error: standard output cannot be written ({reason(error)}): make room.")
+        else:
             raise
-        place = os.fsdecode(error.filename)
-        _say_last(f"error: {place} cannot be used ({reason(error)}): name another.")
         return 2
+
+
+def _takes_more(stream: TextIO) -> bool:
+    """Whether something can still be written; a failed write leaves no other trace."""
+    try:
+        stream.write("\n")
+        stream.flush()
+    except OSError:
+        return False
+    return True
 
 
 def _say_last(text: str) -> None:

@@ -86,6 +86,22 @@ def test_a_full_disk_behind_standard_error_ends_no_run(tmp_path: Path) -> None:
     assert read_run(tmp_path / "out").methods == ("random",)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_standard_output_is_one_sentence(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.h5", small_content())
+    done = shell(f"{sys.executable} -m nprep.table info {tmp_path}/t.h5 >/dev/full")
+    assert done.returncode == 2
+    said = done.stderr.decode()
+    assert said.startswith("error: standard output cannot be written (No space left")
+    assert said.count("\n") == 1
+    command = f"{sys.executable} -m {HERE} {' '.join(QUICK)} --jobs 1 --out {tmp_path}/out"
+    done = shell(f"{command} >/dev/full")
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    # What was computed is complete.
+    assert read_run(tmp_path / "out").methods == ("random",)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_process_without_streams_ends_its_run(tmp_path: Path, closed: str) -> None:
