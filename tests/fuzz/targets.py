@@ -33,7 +33,7 @@ from nprep.table._seal import read_seal, seal
 from nprep.table.check import mismatches
 from nprep.table.table import Table
 from nprep.table.writer import write_table
-from tests.fuzz import surroundings
+from tests.fuzz import environments, surroundings
 from tests.fuzz.damage import damage_bytes, damage_structure
 from tests.synthetic import SyntheticSource
 from tests.table.small import small_content
@@ -366,4 +366,6 @@ TARGETS: dict[str, tuple[Callable[[Path, Path], Case], float]] = {
     "file-kinds": (surroundings.file_kinds, 0.1),
     "faults": (surroundings.faults, 0.03),
     "places": (surroundings.places, 0.06),
+    # A process each.
+    "environments": (environments.environments, 0.003),
 }
