@@ -112,7 +112,7 @@ def test_backend(
 @pytest.mark.parametrize("flushed", [True, False], ids=["flushed", "as they are"])
 def test_denormal_numbers(benchmark: Any, flushed: bool, smoke: bool) -> None:
     """What flushing denormals is for: an optimiser step on parameters that decay has made tiny."""
-    from nprep.kernels.numeric.adam import adam_update
+    from nprep.kernels.numeric.adam import adam_step, adam_update
     from nprep.kernels.numeric.float_mode import flush_denormals, restore_mode
 
     count = 102_944
@@ -123,7 +123,8 @@ def test_denormal_numbers(benchmark: Any, flushed: bool, smoke: bool) -> None:
     def step() -> None:
         mode = flush_denormals() if flushed else None
         parameters, gradients, means, squares = (array.copy() for array in arrays)
-        adam_update(parameters, gradients, means, squares, 0, count, 10, 1e-4, 1e-3, False)
+        rule = adam_step(10, 1e-4, 1e-3, False)
+        adam_update(parameters, gradients, means, squares, rule)
         if mode is not None:
             restore_mode(mode)
 

@@ -3,7 +3,8 @@
 Rows gather other rows by lists: ``starts`` (R + 1,) int32 gives each row's entries, ``sources``
 int32 the rows that it reads and ``weights`` float32 their weights; every row has an entry, itself.
 A layer has one set of lists along the edges (``out_``) and one against them (``in_``): the first
-reads the left halves of the rows of ``products`` (R', 2 D), the second the right halves.
+reads the left halves of the rows of ``products`` (R', 2 D), the second the right halves. ``order``
+(n,) int32 names the rows that are computed: number r of the output belongs to row ``order[r]``.
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ def gather_kept(
     in_sources: NDArray[np.int32],
     in_weights: NDArray[np.float32],
     bias: NDArray[np.float32],
-    rows: Integer,
+    order: NDArray[np.int32],
     states: NDArray[np.float32],
     sums: NDArray[np.float32],
 ) -> None:
@@ -205,15 +206,16 @@ def gather_kept(
         in_sources: Entries.
         in_weights: Entries.
         bias: (2 D,), added before rectifying.
-        rows: Number of rows.
-        states: (rows or more, D), written.
-        sums: (rows or more, 2 D), written: left and right halves before ReLU, biases added.
+        order: (n,) rows.
+        states: (n or more, D), written.
+        sums: (n or more, 2 D), written: left and right halves before ReLU, biases added.
     """
     half, zero = np.float32(0.5), np.float32(0.0)
     width = states.shape[1]
     flat, out, kept = products.reshape(-1), states.reshape(-1), sums.reshape(-1)
-    for row in range(rows):
-        place = row * width
+    for number in range(len(order)):
+        row = np.int64(order[number])
+        place = number * width
         j = 0
         while j + _COLUMNS <= width:
             _wide_layer(
@@ -246,10 +248,10 @@ def gather_half(
     starts: NDArray[np.int32],
     sources: NDArray[np.int32],
     weights: NDArray[np.float32],
-    rows: Integer,
+    order: NDArray[np.int32],
     out: NDArray[np.float32],
 ) -> None:
-    """Weighted sums of half-rows: ``out[r, column : column + D]`` for rows 0 to ``rows``.
+    """Weighted sums of half-rows: ``out[r, column : column + D]`` for row ``order[r]``.
 
     Args:
         products: (R', 2 D).
@@ -257,14 +259,15 @@ def gather_half(
         starts: Lists (see the module), as the next two.
         sources: Entries.
         weights: Entries.
-        rows: Number of rows.
-        out: (rows or more, 2 D), one half written.
+        order: (n,) rows.
+        out: (n or more, 2 D), one half written.
     """
     stride = products.shape[1]
     width = stride // 2
     flat, flat_out = products.reshape(-1)[column:], out.reshape(-1)[column:]
-    for row in range(rows):
-        place = row * stride
+    for number in range(len(order)):
+        row = np.int64(order[number])
+        place = number * stride
         j = 0
         while j + _COLUMNS <= width:
             _wide_sum(flat, stride, j, starts, sources, weights, row, flat_out, place)

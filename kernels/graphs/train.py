@@ -13,16 +13,20 @@ from numpy.typing import NDArray
 
 from nprep.kernels.graphs.gather import gather_half, gather_kept
 from nprep.kernels.graphs.layers import (
+    add_repeated,
     add_scaled,
     empty_lists,
     fill_lists,
+    order_rows,
     split_deltas,
+    state_classes,
     turned_weights,
+    type_gradients,
 )
 from nprep.kernels.jit import Integer, kernel
-from nprep.kernels.numeric.adam import adam_update, cosine_rate
+from nprep.kernels.numeric.adam import adam_step, adam_update, cosine_rate
 from nprep.kernels.numeric.float_mode import flush_denormals, restore_mode
-from nprep.kernels.numeric.gemm import gemm, gemm_tn, transpose
+from nprep.kernels.numeric.gemm import gemm, gemm_nt, gemm_tn
 from nprep.kernels.numeric.initialisation import fill_mask
 from nprep.kernels.numeric.mlp_dense import dense_backward, dense_forward, dense_update, output_loss
 from nprep.kernels.numeric.rng import shuffle
@@ -106,6 +110,20 @@ def train_gcn(
     # The list against the edges carries the weights along them, and the other way round.
     in_back = turned_weights(out_starts, out_nodes, out_weights, in_starts, in_nodes)
     out_back = turned_weights(in_starts, in_nodes, in_weights, out_starts, out_nodes)
+    out_types = types[out_nodes].astype(np.int32)
+    in_types = types[in_nodes].astype(np.int32)
+    # Dropout after the first layer gives every row a state of its own, and the mean over vertices
+    # takes every row.
+    if layers > 1 and drop_layers == 0.0:
+        classes = state_classes(
+            types, out_starts, out_nodes, out_weights, in_starts, in_nodes, in_weights
+        )
+    else:
+        classes = np.arange(len(types)).astype(np.int32)
+    seen = np.full(len(types), -1, np.int32)
+    order_of_states = np.empty(reserved, np.int32)
+    numbers = np.empty(reserved, np.int32)
+    all_rows = np.arange(reserved).astype(np.int32)
     along = empty_lists(reserved, out_starts)
     against = empty_lists(reserved, in_starts)
 
@@ -113,10 +131,10 @@ def train_gcn(
     sums = np.zeros((layers, reserved, double), np.float32)
     layer_masks = np.empty((layers, reserved * width), np.float32)
     products = np.zeros((reserved, double), np.float32)
-    back = np.zeros((reserved, double), np.float32)
-    split = np.zeros((reserved, double), np.float32)
     deltas = np.zeros((reserved, width), np.float32)
-    turned = np.empty(double * width, np.float32)
+    largest_matrix = double * (max(width, num_types) + 1)
+    slopes = np.zeros(largest_matrix, np.float32)
+    transposed = np.empty(largest_matrix, np.float32)
     nodes = np.empty(reserved, np.int32)
     starts = np.empty(batch + 1, np.int64)
     total = 0
@@ -155,22 +173,38 @@ def train_gcn(
                     nodes[rows] = node
                     rows += 1
             starts[count] = rows
-            fill_lists(nodes, rows, types, out_starts, out_nodes, out_weights, out_back, along)
-            fill_lists(nodes, rows, types, in_starts, in_nodes, in_weights, in_back, against)
+            distinct = order_rows(nodes, rows, classes, seen, order_of_states, numbers)
+            drawn = order[begin : begin + count]
+            fill_lists(
+                drawn, cell_starts, starts, numbers, out_starts, out_nodes, out_types, out_weights,
+                out_back, along,
+            )  # fmt: skip
+            fill_lists(
+                drawn, cell_starts, starts, numbers, in_starts, in_nodes, in_types, in_weights,
+                in_back, against,
+            )  # fmt: skip
 
             for layer in range(layers):
                 channels = num_types if layer == 0 else width
                 bias_start = offsets[layer] + channels * double
                 matrix = parameters[offsets[layer] : bias_start].reshape(channels, double)
                 bias = parameters[bias_start : offsets[layer + 1]]
-                if layer > 0:
-                    gemm(states[layer - 1, :rows], matrix, products[:rows])
-                gather_kept(
-                    matrix if layer == 0 else products,
-                    along.starts, along.types if layer == 0 else along.rows, along.weights,
-                    against.starts, against.types if layer == 0 else against.rows,
-                    against.weights, bias, rows, states[layer], sums[layer],
-                )  # fmt: skip
+                # What a layer reads: types, then the distinct states, then the rows below.
+                if layer == 0:
+                    gather_kept(
+                        matrix, along.starts, along.types, along.weights, against.starts,
+                        against.types, against.weights, bias, order_of_states[:distinct],
+                        states[0], sums[0],
+                    )  # fmt: skip
+                else:
+                    below = distinct if layer == 1 else rows
+                    gemm(states[layer - 1, :below], matrix, products[:below])
+                    gather_kept(
+                        products, along.starts, along.states if layer == 1 else along.rows,
+                        along.weights, against.starts,
+                        against.states if layer == 1 else against.rows, against.weights, bias,
+                        all_rows[:rows], states[layer], sums[layer],
+                    )  # fmt: skip
                 if drop_layers > 0.0:
                     mask = layer_masks[layer]
                     fill_mask(state, mask, rows * width, drop_layers)
@@ -206,6 +240,7 @@ def train_gcn(
 
             rate = cosine_rate(peak_rate, step, epochs * per_epoch)
             step += 1
+            rule = adam_step(step, rate, decay, decoupled)
             if drop_readout > 0.0:
                 for k in range(count * width):
                     dense_deltas[k] *= readout_mask[k]
@@ -223,36 +258,45 @@ def train_gcn(
                     values = deltas.reshape(-1)
                     for k in range(rows * width):
                         values[k] *= mask[k]
-                split_deltas(sums[layer], deltas, rows, width, split)
-                slope = gradients[offsets[layer] : bias_start].reshape(channels, double)
-                bias_slope = gradients[bias_start : offsets[layer + 1]]
+                count_here = distinct if layer == 0 else rows
+                split = sums[layer]
+                split_deltas(split, deltas, count_here, width)
+                # One layer's gradients at a time, so that they stay in the cache for Adam.
+                matrix_size = channels * double
+                slope = slopes[:matrix_size].reshape(channels, double)
+                bias_slope = slopes[matrix_size : matrix_size + double]
                 bias_slope[:] = np.float32(0.0)
                 if layer_biased:
-                    for row in range(rows):
+                    for row in range(count_here):
                         add_scaled(bias_slope, split[row], np.float32(1.0), False)
-                gather_half(
-                    split, 0, against.starts, against.rows, against.back_weights, rows, back
-                )
-                gather_half(split, width, along.starts, along.rows, along.back_weights, rows, back)
                 if layer > 0:
-                    gemm_tn(states[layer - 1, :rows], back[:rows], slope)
+                    # The products of the forward pass are done with.
+                    back = products
+                    chosen = order_of_states[:rows] if layer == 1 else all_rows[:rows]
+                    gather_half(
+                        split, 0, against.starts, against.rows, against.back_weights, chosen, back
+                    )
+                    gather_half(
+                        split, width, along.starts, along.rows, along.back_weights, chosen, back
+                    )
+                    if layer == 1:
+                        add_repeated(order_of_states, numbers, distinct, rows, back)
+                    below = distinct if layer == 1 else rows
+                    gemm_tn(states[layer - 1, :below], back[:below], slope)
                     matrix = parameters[offsets[layer] : bias_start].reshape(channels, double)
-                    matrix_turned = turned.reshape(double, width)
-                    transpose(matrix, matrix_turned)
-                    gemm(back[:rows], matrix_turned, deltas[:rows])
+                    gemm_nt(back[:below], matrix, deltas[:below], transposed)
                 else:
-                    # The inputs are one-hot, so their product is a sum of the rows of a type.
                     slope[:] = np.float32(0.0)
-                    for row in range(rows):
-                        add_scaled(slope[types[nodes[row]]], back[row], np.float32(1.0), False)
-                # The gradient is still in the cache: update now rather than after all layers.
+                    chosen = order_of_states[:distinct]
+                    type_gradients(along, chosen, split, 0, width, slope)
+                    type_gradients(against, chosen, split, width, width, slope)
+                begin_layer = offsets[layer]
                 stop = offsets[layer + 1] if layer_biased else bias_start
                 adam_update(
-                    parameters, gradients, first, second, offsets[layer], stop, step, rate,
-                    decay, decoupled,
+                    parameters[begin_layer:stop], slopes[: stop - begin_layer],
+                    first[begin_layer:stop], second[begin_layer:stop], rule,
                 )  # fmt: skip
-            dense_update(
-                parameters, gradients, first, second, head_start, head, head_biased, step, rate,
-                decay, decoupled,
-            )  # fmt: skip
+                if step == epochs * per_epoch:
+                    gradients[begin_layer : offsets[layer + 1]] = slopes[: matrix_size + double]
+            dense_update(parameters, gradients, first, second, head_start, head, head_biased, rule)
     restore_mode(mode)

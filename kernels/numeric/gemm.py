@@ -18,7 +18,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from nprep.kernels.jit import kernel
+from nprep.kernels.jit import Integer, kernel
 from nprep.kernels.numeric.vector import LANES, ZEROS, Emitter
 from nprep.kernels.simd import SIMD
 
@@ -237,10 +237,13 @@ def _scalar_panel(
     """A product with fewer than 16 columns."""
     for i in range(rows):
         for j in range(columns):
-            total = np.float32(0.0)
-            for k in range(depth):
-                total += a[a_start + i * a_row + k * a_depth] * b[b_start + k * b_stride + j]
-            c[c_start + i * c_stride + j] = total
+            c[c_start + i * c_stride + j] = np.float32(0.0)
+    # The depth comes first, so that no sum waits for its last term.
+    for k in range(depth):
+        for i in range(rows):
+            left = a[a_start + i * a_row + k * a_depth]
+            for j in range(columns):
+                c[c_start + i * c_stride + j] += left * b[b_start + k * b_stride + j]
 
 
 @kernel
@@ -337,6 +340,36 @@ def gemm_tn(a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float3
     )  # fmt: skip
 
 
+@kernel
+def gemm_nt(
+    a: NDArray[np.float32],
+    b: NDArray[np.float32],
+    c: NDArray[np.float32],
+    panel: NDArray[np.float32],
+) -> None:
+    """C = A B^T for C-contiguous float32 matrices: the gradient of what a matrix multiplied.
+
+    B is transposed some columns of C at a time, which stay in a first-level cache.
+
+    Args:
+        a: (M, K).
+        b: (N, K).
+        c: (M, N), overwritten; must not overlap the others.
+        panel: Scratch for as many elements as B has.
+    """
+    rows, depth = a.shape
+    columns = b.shape[0]
+    left, right, out = a.reshape(-1), b.reshape(-1), c.reshape(-1)
+    j = 0
+    while j < columns:
+        # The last columns may overlap those before them; elements get the same bits again.
+        count = _WIDE if j + _WIDE <= columns else min(LANES, columns)
+        j = min(j, columns - count)
+        transpose_part(right, j * depth, depth, count, depth, panel)
+        strided_gemm(left, 0, depth, 1, panel, 0, count, out, j, columns, rows, count, depth)
+        j += count
+
+
 @intrinsic
 def _transpose_8x8(
     typing_context: Any, a: Any, a_start: Any, a_stride: Any, b: Any, b_start: Any, b_stride: Any
@@ -387,22 +420,31 @@ _turn_tile = cast(Callable[..., None], _transpose_8x8)
 
 
 @kernel
-def transpose(a: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Writes A^T for a C-contiguous float32 matrix, tile by tile.
+def transpose_part(
+    flat: NDArray[np.float32],
+    start: Integer,
+    stride: Integer,
+    rows: Integer,
+    columns: Integer,
+    out: NDArray[np.float32],
+) -> None:
+    """Writes the transpose of a part of a matrix, tile by tile.
 
     Args:
-        a: (M, N).
-        out: (N, M), overwritten.
+        flat: Holds the matrix.
+        start: First element of the part.
+        stride: Between rows of the matrix.
+        rows: Of the part.
+        columns: Of the part.
+        out: Flat; its first ``columns * rows`` elements are overwritten.
     """
-    rows, columns = a.shape
-    flat, flat_out = a.reshape(-1), out.reshape(-1)
     whole_rows, whole_columns = rows - rows % 8, columns - columns % 8
     for row in range(0, whole_rows, 8):
         for column in range(0, whole_columns, 8):
-            _turn_tile(flat, row * columns + column, columns, flat_out, column * rows + row, rows)
+            _turn_tile(flat, start + row * stride + column, stride, out, column * rows + row, rows)
         for i in range(row, row + 8):
             for j in range(whole_columns, columns):
-                out[j, i] = a[i, j]
+                out[j * rows + i] = flat[start + i * stride + j]
     for i in range(whole_rows, rows):
         for j in range(columns):
-            out[j, i] = a[i, j]
+            out[j * rows + i] = flat[start + i * stride + j]

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.kernels.jit import kernel
-from nprep.kernels.numeric.adam import adam_update
-from nprep.kernels.numeric.gemm import gemm, gemm_tn, transpose
+from nprep.kernels.numeric.adam import AdamStep, adam_update
+from nprep.kernels.numeric.gemm import gemm, gemm_nt, gemm_tn
 from nprep.kernels.numeric.initialisation import fill_mask
 
 
@@ -113,7 +113,7 @@ def dense_backward(
         masks: As ``dense_forward`` left them.
         deltas: Flat buffer laid out like ``activations``; the gradient of the output is in its
             place, that of the input arrives in the first ``rows * sizes[0]`` elements.
-        transposed: Scratch for the largest weight matrix.
+        transposed: Scratch: as many elements as the largest weight matrix.
         gradients: Flat gradients; those of the stack are overwritten.
         to_input: Whether the gradient of the input is wanted.
     """
@@ -141,10 +141,8 @@ def dense_backward(
                     total[j] += row[j]
         if layer > 0 or to_input:
             matrix = parameters[weight:bias].reshape(width, height)
-            flipped = transposed[: width * height].reshape(height, width)
-            transpose(matrix, flipped)
             below = deltas[previous : previous + rows * width]
-            gemm(delta, flipped, below.reshape(rows, width))
+            gemm_nt(delta, matrix, below.reshape(rows, width), transposed)
             if layer > 0:
                 values = activations[previous : previous + rows * width]
                 if dropout > 0.0:
@@ -234,10 +232,7 @@ def dense_update(
     offset: int,
     sizes: NDArray[np.int64],
     biased: bool,
-    step: int,
-    rate: float,
-    decay: float,
-    decoupled: bool,
+    rule: AdamStep,
 ) -> None:
     """One Adam step on the stack's parameters (see ``nprep.kernels.numeric.adam.adam_update``).
 
@@ -249,15 +244,15 @@ def dense_update(
         offset: First parameter of the stack.
         sizes: (k + 2,) layer sizes.
         biased: Whether biases are trained.
-        step: Number of this step, from 1.
-        rate: Learning rate.
-        decay: Weight decay.
-        decoupled: Whether it is decoupled.
+        rule: The step's constants.
     """
     weight = offset
     for layer in range(sizes.shape[0] - 1):
         bias = weight + sizes[layer] * sizes[layer + 1]
         stop = bias + sizes[layer + 1]
         end = stop if biased else bias
-        adam_update(parameters, gradients, first, second, weight, end, step, rate, decay, decoupled)
+        adam_update(
+            parameters[weight:end], gradients[weight:end], first[weight:end], second[weight:end],
+            rule,
+        )  # fmt: skip
         weight = stop

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.kernels.jit import kernel
-from nprep.kernels.numeric.adam import cosine_rate
+from nprep.kernels.numeric.adam import adam_step, cosine_rate
 from nprep.kernels.numeric.float_mode import flush_denormals, restore_mode
 from nprep.kernels.numeric.mlp_dense import dense_backward, dense_forward, dense_update, output_loss
 from nprep.kernels.numeric.rng import shuffle
@@ -93,7 +93,6 @@ def train_mlp(
             )  # fmt: skip
             rate = cosine_rate(peak_rate, step, epochs * per_epoch)
             step += 1
-            dense_update(
-                parameters, gradients, first, second, 0, sizes, biased, step, rate, decay, decoupled
-            )
+            rule = adam_step(step, rate, decay, decoupled)
+            dense_update(parameters, gradients, first, second, 0, sizes, biased, rule)
     restore_mode(mode)

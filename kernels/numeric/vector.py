@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 LANES = 16
@@ -16,6 +17,12 @@ LANES = 16
 _INTEGER, _LANE, _REAL = ir.IntType(64), ir.IntType(32), ir.FloatType()
 VECTOR = ir.VectorType(_REAL, LANES)
 ZEROS = ir.Constant(VECTOR, [0.0] * LANES)
+
+
+def floats(value: float) -> Any:
+    """A constant vector of one number."""
+    # LLVM takes a constant of its float type only if it is exactly one.
+    return ir.Constant(VECTOR, [float(np.float32(value))] * LANES)
 
 
 class Emitter:
@@ -73,6 +80,14 @@ class Emitter:
         """``one * two + total``, fused where the processor can."""
         product = self.builder.fmul(one, two, flags=("contract",))
         return self.builder.fadd(product, total, flags=("contract",))
+
+    def root(self, value: Any) -> Any:
+        """The square roots of a vector."""
+        name, module = f"llvm.sqrt.v{LANES}f32", self.builder.module
+        function = module.globals.get(name)
+        if function is None:
+            function = ir.Function(module, ir.FunctionType(VECTOR, [VECTOR]), name)
+        return self.builder.call(function, [value])
 
     def rectify(self, value: Any) -> Any:
         """``max(value, 0)``."""

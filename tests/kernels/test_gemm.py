@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nprep.kernels.numeric.gemm import gemm, gemm_tn, transpose
+from nprep.kernels.numeric.gemm import gemm, gemm_nt, gemm_tn, transpose_part
 
 sizes = st.integers(1, 70)
 
@@ -24,6 +24,11 @@ def test_products_equal_numpy(rows: int, depth: int, columns: int, seed: int) ->
         out = np.full((rows, columns), np.nan, np.float32)
         product(left, b, out)
         np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+    # The scratch is full of NaN too: every element that is read must have been written.
+    scratch = np.full(b.size, np.nan, np.float32)
+    again = np.full((rows, columns), np.nan, np.float32)
+    gemm_nt(a, np.ascontiguousarray(b.T), again, scratch)
+    np.testing.assert_array_equal(again, out)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +56,11 @@ def test_a_product_has_the_same_bits_in_any_row_position() -> None:
 
 
 @settings(max_examples=40)
-@given(rows=sizes, columns=sizes)
-def test_transpose_equals_numpy(rows: int, columns: int) -> None:
-    a = np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)
-    out = np.full((columns, rows), np.nan, np.float32)
-    transpose(a, out)
-    np.testing.assert_array_equal(out, a.T)
+@given(rows=sizes, columns=sizes, top=st.integers(0, 3), left=st.integers(0, 3))
+def test_transposing_a_part_equals_numpy(rows: int, columns: int, top: int, left: int) -> None:
+    a = np.arange((rows + 3) * (columns + 3), dtype=np.float32).reshape(rows + 3, columns + 3)
+    out = np.full(columns * rows + 1, np.nan, np.float32)
+    transpose_part(a.reshape(-1), top * (columns + 3) + left, columns + 3, rows, columns, out)
+    expected = a[top : top + rows, left : left + columns].T
+    np.testing.assert_array_equal(out[:-1].reshape(columns, rows), expected)
+    assert np.isnan(out[-1])

@@ -135,6 +135,7 @@ def test_arm_code_multiplies_and_adds_vectors(triple: str, name: str) -> None:
 
 
 KERNEL_TESTS = [
+    "tests/kernels/test_adam.py",
     "tests/kernels/test_gemm.py",
     "tests/kernels/test_gcn_gather.py",
     "tests/kernels/test_schedule.py",
