@@ -15,7 +15,7 @@ from llvmlite import binding, ir
 from nprep.errors import SettingsError
 from nprep.kernels import simd
 from nprep.kernels.graphs import gather, infer
-from nprep.kernels.numeric import gemm
+from nprep.kernels.numeric import adam, gemm
 from nprep.kernels.numeric.vector import Emitter
 
 AVX512 = {"avx2": True, "fma": True, "avx512f": True}
@@ -90,6 +90,10 @@ def mean(emitter: Any, arguments: Any) -> None:
     infer.emit_mean(emitter, arguments, infer.VECTORS["neon"])
 
 
+def adam_step(emitter: Any, arguments: Any) -> None:
+    adam.emit_pair(emitter, arguments)
+
+
 LISTS = [INTS, INTS, FLOATS]
 # The kinds of arguments, what emits the body, and the multiply-adds of its innermost loops.
 TILES = {
@@ -113,6 +117,7 @@ TILES = {
         mean,
         2 * infer.VECTORS["neon"] * 4,
     ),
+    "adam": ([FLOATS, FLOATS, FLOATS, FLOATS, INDEX, REAL, REAL, REAL, REAL], adam_step, 10 * 4),
 }  # fmt: skip
 
 
@@ -129,8 +134,9 @@ def test_arm_code_multiplies_and_adds_vectors(triple: str, name: str) -> None:
     parsed = binding.parse_assembly(text)
     parsed.verify()
     code = machine.emit_assembly(parsed)
-    # A fused multiply-add of four floats for each quarter of a vector of 16, and no call at all.
-    assert len(re.findall(r"\bfmla(\.4s|\s+v\d+\.4s)", code)) == expected
+    # A fused multiply-add (or -subtract) of four floats for each quarter of a vector of 16, and no
+    # call at all.
+    assert len(re.findall(r"\bfml[as](\.4s|\s+v\d+\.4s)", code)) == expected
     assert not re.findall(r"^\s*blr?\s", code, re.MULTILINE)
 
 
