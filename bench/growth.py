@@ -67,9 +67,12 @@ def main(arguments: list[str]) -> int:
     counts = (43, 172) if smoke else tuple(WIDTHS)
     print("| grows | value | seconds | MB shared | MB of a process |\n|---|---|---|---|---|")
     lines: dict[str, list[tuple[float, float]]] = {}
+    memory_of: dict[str, list[tuple[float, float, float]]] = {}
 
     def note(grows: str, value: float, took: float, memory: tuple[float, float] | None) -> None:
         lines.setdefault(grows, []).append((value, took))
+        if memory is not None:
+            memory_of.setdefault(grows, []).append((value, *memory))
         shown = "| |" if memory is None else f"{memory[0]:.1f} | {memory[1]:.1f} |"
         print(f"| {grows} | {value:,} | {took:.3g} | {shown}", flush=True)
 
@@ -98,25 +101,55 @@ def main(arguments: list[str]) -> int:
         trained = (time.thread_time() - begin) * 100 / _EPOCHS
         note("trials, two trainings and a space each", trials, trained + trials * whole, None)
     print(f"one training of N = 172: {one:.2f} s; the space once: {whole:.2f} s")
-    draw(lines, paths[0])
+    draw(lines, memory_of, paths[0])
     return 0
 
 
-def draw(lines: dict[str, list[tuple[float, float]]], path: Path) -> None:
-    """One panel for each thing that grows, both axes logarithmic."""
+def draw(
+    lines: dict[str, list[tuple[float, float]]],
+    memory_of: dict[str, list[tuple[float, float, float]]],
+    path: Path,
+) -> None:
+    """One panel for the time of each thing that grows, then for memory; all axes logarithmic.
+
+    Args:
+        lines: Values and seconds of each.
+        memory_of: Values, megabytes that processes share, and megabytes of each process.
+        path: Of the figure.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    figure = Figure(figsize=(10, 5), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(lines))
-    for panel, (grows, points) in zip(panels, lines.items(), strict=True):
+    columns = -(-(len(lines) + len(memory_of)) // 2)
+    panels = list(figure.subplots(2, columns).flat)
+    for panel, (grows, points) in zip(panels, lines.items(), strict=False):
         values, seconds = zip(*points, strict=True)
         panel.loglog(values, seconds, "o-", markersize=4)
         panel.set_xlabel(grows.replace(", ", ",\n"), fontsize=8)
-        panel.tick_params(labelsize=7)
+        panel.set_ylabel("processor seconds", fontsize=8)
+    for panel, (grows, rows) in zip(panels[len(lines) :], memory_of.items(), strict=False):
+        values, shared, own = zip(*rows, strict=True)
+        panel.loglog(values, shared, "o-", markersize=4, label="plan, shared")
+        panel.loglog(values, own, "s--", markersize=4, label="buffers of a process")
+        panel.set_xlabel(grows.replace(", ", ",\n"), fontsize=8)
+        panel.set_ylabel("MB", fontsize=8)
+        panel.legend(fontsize=6)
+    plain = FuncFormatter(lambda value, _: f"{value:,g}")
+    for panel in panels:
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if axis is panel.yaxis else (1, 3)))
+            axis.set_major_formatter(plain)
+            axis.set_minor_formatter(NullFormatter())
+        panel.tick_params(labelsize=6)
         panel.grid(True, which="major", linewidth=0.4)
-    panels[0].set_ylabel("processor seconds", fontsize=8)
+    # Few trials: their numbers fit.
+    trials = [value for value, _ in next(reversed(lines.values()))]
+    panels[len(lines) - 1].set_xticks(trials, [f"{value:g}" for value in trials])
+    for panel in panels[len(lines) + len(memory_of) :]:
+        panel.set_axis_off()
     figure.savefig(path)
 
 
