@@ -14,11 +14,11 @@ from nprep.errors import SettingsError
 
 try:
     import numba
-except ValueError as error:
-    # What it reads from the environment, it reads at import.
+except (ValueError, Warning) as error:
+    # It reads the environment at import; a warning arrives here where warnings are errors.
     raise SettingsError(
-        f"numba does not start ({str(error).rstrip('.')}): correct or unset its variables in the "
-        "environment, such as NUMBA_NUM_THREADS."
+        f"numba does not start ({str(error).splitlines()[0].rstrip('.')}): correct or unset its "
+        "variables in the environment, such as NUMBA_NUM_THREADS."
     ) from error
 
 # The first import tells numba the processor, before the first kernel.

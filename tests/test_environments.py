@@ -304,16 +304,18 @@ def test_where_nothing_can_be_written_kernels_still_run(monkeypatch: pytest.Monk
             )
         ),
         ("NUMBA_NUM_THREADS", "0", "numba does not start", "nprep.replay"),
+        ("NUMBA_NUM_THREADS", "x", "numba does not start", "nprep.replay"),
         ("NPREP_SIMD", "nonsense", "NPREP_SIMD is", "nprep.replay"),
     ],
 )
 def test_an_environment_that_kernels_cannot_have_is_one_sentence(
     variable: str, value: str, words: str, command: str
 ) -> None:
+    more = {"PYTHONWARNINGS": "error"} if value == "x" else {}
     done = subprocess.run(
         [sys.executable, "-m", *command.split()],
         cwd=ROOT,
-        env={**os.environ, variable: value},
+        env={**os.environ, variable: value, **more},
         capture_output=True,
         text=True,
         timeout=120,
