@@ -15,7 +15,9 @@ def test_damage_is_never_taken_for_data(tmp_path: Path) -> None:
     failures = [text for tally in tallies.values() for text in tally.failures]
     assert not failures, "\n".join(failures)
     assert sum(sum(tally.ended.values()) for tally in tallies.values()) >= 300
-    assert all(tally.ended["refused"] for name, tally in tallies.items() if name != "run-resumed")
+    # Of those a few cases run, which may all end well.
+    few = ("run-resumed", "environments")
+    assert all(tally.ended["refused"] for name, tally in tallies.items() if name not in few)
 
 
 def test_the_same_cases_again(tmp_path: Path) -> None:
