@@ -5,9 +5,11 @@ that it can't profit from the luck of a training. Beside it: the parameter count
 regression on the numbers of each operation. Then searches on the pool, at equal numbers of
 trainings: random search, regularized evolution whose child is one of the pool's cells most like the
 parent, and the predictor (train N random cells, then the best predicted). A search sees the
-accuracies of one seed and its cell is judged by the other. Intervals are bootstraps over cells, or
-over repetitions of a search on this pool; those of differences are over pairs of repetitions that
-begin with the same random order of the cells. The p-value is a permutation test over cells::
+accuracies of one seed; the cell that it ends with is judged by that one and by the other.
+
+Intervals are bootstraps over cells, or over repetitions of a search on this pool; those of
+differences are over pairs of repetitions that begin with the same random order of the cells. The
+p-value is a permutation test over cells::
 
     python examples/cells_on_digits/judge.py pool.jsonl --table nasbench-only108 --figure proof.png
 
@@ -38,6 +40,7 @@ SETTINGS = GcnSettings(width=48)
 # The digits: 698 images in val/ and 699 in test/, judged together.
 WEIGHTS = (698 / 1397, 699 / 1397)
 NEIGHBOURS = 10
+METHODS = ("random", "evolution", "predictor")
 BUDGETS = (20, 40, 60, 80, 120)
 
 
@@ -172,18 +175,21 @@ def nearest_cells(cells: CellBatch) -> NDArray[np.int64]:
 def run_searches(
     cells: CellBatch, accuracy: NDArray[np.float64], repetitions: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Accuracy (budgets, repetitions), under the other seed, of what each search ends with."""
+    """Accuracy (2, budgets, repetitions) of the cell that each search ends with.
+
+    First under the seed that the search saw, then under the other one.
+    """
     nearest = nearest_cells(cells)
     budgets = budgets_for(len(cells))
     found = {}
-    for method in ("random", "evolution", "predictor"):
-        ends = np.empty((len(budgets), repetitions))
+    for method in METHODS:
+        ends = np.empty((2, len(budgets), repetitions))
         for place, budget in enumerate(budgets):
             for number in range(repetitions):
                 rng = np.random.default_rng([place, number])
                 seed = number % 2
                 best = search(method, cells, accuracy[:, seed], nearest, budget, rng)
-                ends[place, number] = accuracy[best, 1 - seed]
+                ends[:, place, number] = accuracy[best, [seed, 1 - seed]]
         found[method] = ends
     return found
 
@@ -210,23 +216,56 @@ def draw(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(11, 3.9), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    left, *sides = figure.subplots(1, 3)
     left.plot(100 * predicted, truth, "o", ms=3, alpha=0.6, color="#3b6ea5")
     left.set(xlabel="predicted by networks that never saw the cell (%)",
              ylabel="accuracy in a training with another seed (%)")  # fmt: skip
     styles = {"random": ("#777777", "s", ":"), "evolution": ("#c8792b", "^", "--"),
               "predictor": ("#3b6ea5", "o", "-")}  # fmt: skip
     budgets = budgets_for(len(truth))
-    for method, ends in searches.items():
-        colour, marker, line = styles[method]
-        low, high = np.array([mean_interval(row, rng) for row in ends]).T
-        right.fill_between(budgets, low, high, color=colour, alpha=0.2, lw=0)
-        right.plot(budgets, ends.mean(axis=1), color=colour, marker=marker, ls=line, label=method)
-    right.set(xlabel="trainings", ylabel="accuracy of the cell found, other seed (%)")
-    right.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    for side, axes in enumerate(sides):
+        for method, found in searches.items():
+            colour, marker, line = styles[method]
+            ends = found[side]
+            low, high = np.array([mean_interval(row, rng) for row in ends]).T
+            axes.fill_between(budgets, low, high, color=colour, alpha=0.2, lw=0)
+            axes.plot(
+                budgets, ends.mean(axis=1), color=colour, marker=marker, ls=line, label=method
+            )
+        told = ("the seed that the search saw", "the other seed")[side]
+        axes.set(xlabel="trainings", ylabel=f"cell found, {told} (%)")
+    sides[0].legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=120)
+
+
+def print_searches(
+    ends: dict[str, NDArray[np.float64]],
+    budgets: list[int],
+    whole: float,
+    rng: np.random.Generator,
+) -> None:
+    """Prints what the searches end with (budgets, repetitions), and differences.
+
+    Args:
+        ends: Accuracies by method.
+        budgets: Trainings of each search.
+        whole: The accuracy of the cell that a search would end with that trains the whole pool.
+        rng: Draws bootstrap resamples.
+    """
+    rows = {method: (found, "") for method, found in ends.items()}
+    for method in ("random", "evolution"):
+        rows[f"predictor less {method}"] = (ends["predictor"] - ends[method], "+")
+    print(f"{'trainings':24s}" + "".join(f"{budget:>22d}" for budget in budgets))
+    for name, (values, sign) in rows.items():
+        print(f"{name:24s}", end="")
+        for one in values:
+            low, high = mean_interval(one, rng)
+            part = f"{one.mean():{sign}.2f} ({low:{sign}.2f}, {high:{sign}.2f})"
+            print(f"{part:>22s}", end="")
+        print()
+    print(f"(the whole pool: {whole:.2f})")
 
 
 def main() -> None:
@@ -269,20 +308,12 @@ def main() -> None:
         print(f"\ntau with the table's test accuracy: {tau(mean, published):.2f} "
               f"({low:.2f} to {high:.2f})")  # fmt: skip
     searches = run_searches(cells, accuracy, options.repetitions)
-    print(f"\naccuracy, under the other seed, of the cell found ({options.repetitions} searches)")
-    print(f"{'trainings':24s}" + "".join(f"{budget:>22d}" for budget in budgets_for(len(rows))))
-    for method, ends in searches.items():
-        parts = []
-        for values in ends:
-            low, high = mean_interval(values, rng)
-            parts.append(f"{values.mean():6.2f} ({low:.2f}, {high:.2f})")
-        print(f"{method:24s}" + "".join(f"{part:>22s}" for part in parts))
-    for method in ("random", "evolution"):
-        parts = []
-        for values in searches["predictor"] - searches[method]:
-            low, high = mean_interval(values, rng)
-            parts.append(f"{values.mean():+6.2f} ({low:+.2f}, {high:+.2f})")
-        print(f"predictor less {method:9s}" + "".join(f"{part:>22s}" for part in parts))
+    best = accuracy.argmax(axis=0)
+    for side, told in enumerate(("the seed that the search saw", "the other seed")):
+        print(f"\naccuracy under {told} of the cell found ({options.repetitions} searches)")
+        whole = np.mean([accuracy[best[seed], (seed + side) % 2] for seed in (0, 1)])
+        ends = {method: found[side] for method, found in searches.items()}
+        print_searches(ends, budgets_for(len(rows)), float(whole), rng)
     if options.figure:
         draw(options.figure, scores["predictor"], truth, searches, rng)
         print(json.dumps({"figure": str(options.figure)}))
