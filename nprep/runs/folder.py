@@ -192,6 +192,13 @@ def _differences(stored: Any, wanted: Any, name: str) -> Iterator[str]:
     if isinstance(stored, dict) and isinstance(wanted, dict):
         for key in {**stored, **wanted}:
             inner = f"{name}.{key}" if name else key
-            yield from _differences(stored.get(key), wanted.get(key), inner)
+            if key in stored and key in wanted:
+                yield from _differences(stored[key], wanted[key], inner)
+            else:
+                # Even null is another thing than nothing: a name may be damaged.
+                one, other = (
+                    json.dumps(x[key]) if key in x else "absent" for x in (stored, wanted)
+                )
+                yield f"{inner} {one}, not {other}"
     elif stored != wanted:
         yield f"{name} {json.dumps(stored)}, not {json.dumps(wanted)}"

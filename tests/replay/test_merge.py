@@ -19,6 +19,7 @@ from nprep.errors import RunFolderError, SettingsError
 from nprep.replays import cli
 from nprep.replays.engine import blocks_of, run_replay, run_shard
 from nprep.replays.merge import merge
+from nprep.runs.folder import differences_of
 from nprep.runs.settings import ReplaySettings
 from nprep.runs.shard import Shard
 from nprep.table.writer import write_table
@@ -235,3 +236,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ):
         assert run_command(cli.main, wrong) == 2
         assert named in capsys.readouterr().err
+
+
+def test_a_damaged_name_of_a_setting_is_a_difference() -> None:
+    stored = {"rate": 1, "fonders": None, "inner": {"seed": 0}}
+    wanted = {"rate": 1, "founders": None, "inner": {"seed": 0}}
+    assert list(differences_of(stored, wanted)) == [
+        "fonders null, not absent",
+        "founders absent, not null",
+    ]
