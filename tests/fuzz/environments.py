@@ -27,7 +27,7 @@ _COMMAND = (
 )
 # None: not set. "{folder}" is a folder of the case.
 _SETTINGS: dict[str, tuple[str | None, ...]] = {
-    "HOME": ("/", "/nowhere", "", "{folder}", None),
+    "HOME": ("/proc", "/proc/nowhere", "", "{folder}", None),
     "XDG_CACHE_HOME": (None, "/proc/nowhere", "{folder}", "relative"),
     "NPREP_CACHE": (None, "/proc/nowhere", "{folder}", "{folder}/file", ""),
     "NUMBA_CACHE_DIR": (None, "/proc/nowhere"),
@@ -39,7 +39,7 @@ _SETTINGS: dict[str, tuple[str | None, ...]] = {
     "PYTHONIOENCODING": (None, "ascii", "latin-1:strict", "utf-16"),
     "PYTHONUTF8": (None, "0", "1"),
     "LC_ALL": (None, "C", "xx_YY.UTF-8"),
-    "TMPDIR": (None, "/nowhere", "{folder}"),
+    "TMPDIR": (None, "/proc/nowhere", "{folder}"),
     "COLUMNS": (None, "1", "abc", "100000"),
     "TERM": (None, "dumb", "nonsense"),
     "NO_COLOR": (None, "1"),

@@ -128,7 +128,7 @@ def test_small_commands(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--data", "/nowhere"], "does not exist"),
+        (["--data", "/proc/nowhere"], "does not exist"),
         (["--synthetic-data", "9", "--latency-max", "85"], "--latency-table"),
         (["--synthetic-data", "9", "--latency-table", "/nowhere.json"], "cannot be read"),
         (["--synthetic-data", "9", "--methods", "guessing"], "guessing"),
