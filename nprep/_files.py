@@ -9,8 +9,11 @@ import os
 import re
 import secrets
 import stat
+import struct
 import time
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,6 +29,19 @@ TEMPORARY_SUFFIX = ".tmp"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 _POLL_SECONDS = 0.2
 _ADVICE = "name another place, or free some space"
+
+# What a damaged or foreign .npz archive makes numpy and zipfile raise; RuntimeError and
+# NotImplementedError, its subclass, when a flag claims encryption or a version of the far future.
+ARCHIVE_ERRORS: tuple[type[Exception], ...] = (
+    EOFError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 # Errors that say nothing of the file's content.

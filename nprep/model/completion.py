@@ -10,8 +10,6 @@ too, for each draw of a table anew (``Completion.parameters``). They lie in
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -21,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep._files import ARCHIVE_ERRORS
 from nprep.errors import TableError
 from nprep.kernels.numeric.trees import TreeEnsemble
 from nprep.kernels.threads import run_slices
@@ -369,15 +368,7 @@ class Completion:
                 noise=noise._replace(window=int(noise.window), test_slope=float(noise.test_slope)),
                 statistics=json.loads(arrays["statistics"].tobytes()),
             )
-        except (
-            OSError,
-            EOFError,
-            KeyError,
-            TypeError,
-            ValueError,
-            zlib.error,
-            zipfile.BadZipFile,
-        ) as error:
+        except (OSError, *ARCHIVE_ERRORS) as error:
             raise TableError(
                 f"{where} is not a completion model of this version ({error}): reinstall nprep, "
                 "or fit it again with data/fit/fit_completion.py."

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep._files import ARCHIVE_ERRORS
 from nprep.errors import TableError
 from nprep.kernels.numeric.trees import TreeEnsemble
 from nprep.model.draws import IMAGES
@@ -216,7 +216,7 @@ class Surrogate:
                 noise_seed=noise_seed,
                 statistics=json.loads(arrays["statistics"].tobytes()),
             )
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, *ARCHIVE_ERRORS) as error:
             raise TableError(
                 f"{where} is not a surrogate model of this version ({error}): reinstall nprep, "
                 "or fit it again with data/fit/fit_surrogate.py."

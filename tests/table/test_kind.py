@@ -106,6 +106,24 @@ def test_a_damaged_hdf5_file_has_a_kind(tmp_path: Path) -> None:
         assert "HDF5" in kind.name
 
 
+def test_an_archive_that_zipfile_cannot_read_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A version of the far future in every central header.
+    path = tmp_path / "input"
+    KINDS["npz"][0](path)
+    data = bytearray(path.read_bytes())
+    at = data.find(b"PK\x01\x02")
+    assert at > 0
+    while at >= 0:
+        data[at + 6] = 127
+        at = data.find(b"PK\x01\x02", at + 4)
+    path.write_bytes(data)
+    command = ["build", "--source", "measured", str(path), "--out", str(tmp_path / "t.h5")]
+    assert run(main, command) == 2
+    assert "is not the measured table, or it is damaged" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nprep._files import ARCHIVE_ERRORS
 from nprep.errors import TableError
 from nprep.model.draws import IMAGES, Known
 from nprep.spaces.nb101.cells import enumerate_space, trainable_parameters
@@ -89,7 +88,7 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
             arrays = {name: archive[name] for name in _SHAPES}
     except OSError as error:
         raise TableError(f"{path} cannot be read ({error.strerror or error}).") from error
-    except (ValueError, EOFError, TypeError, zlib.error, zipfile.BadZipFile, KeyError) as error:
+    except ARCHIVE_ERRORS as error:
         raise TableError(
             f"{path} is not the measured table, or it is damaged ({error}): get measured.npz again."
         ) from error
