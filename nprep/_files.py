@@ -32,7 +32,7 @@ _ADVICE = "name another place, or free some space"
 
 # What a damaged or foreign .npz archive makes numpy and zipfile raise; RuntimeError and
 # NotImplementedError, its subclass, when a flag claims encryption or a version of the far future.
-ARCHIVE_ERRORS: tuple[type[Exception], ...] = (
+ARCHIVE_ERRORS = (
     EOFError,
     KeyError,
     RuntimeError,
