@@ -66,7 +66,9 @@ def environments(base: Path, scratch: Path) -> Case:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         (folder / "file").write_bytes(b"")
-        environment = dict(os.environ)
+        # Run in the case's own folder, where a relative cache folder of other packages may lie.
+        paths = (str(ROOT), os.environ.get("PYTHONPATH"))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         chosen = {}
         for name in rng.choice([*_SETTINGS], rng.integers(1, 7), replace=False).tolist():
             values = _SETTINGS[name]
@@ -82,7 +84,7 @@ def environments(base: Path, scratch: Path) -> Case:
         command = f"{sys.executable} {_COMMAND} --table {table} --out {out} {errors} {streams}"
         done = subprocess.run(
             ["bash", "-c", f"set -o pipefail; {command}"],
-            cwd=ROOT,
+            cwd=folder,
             env=environment,
             capture_output=True,
             timeout=250,
