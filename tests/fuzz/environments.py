@@ -27,7 +27,8 @@ _COMMAND = (
 )
 # None: not set. "{folder}" is a folder of the case.
 _SETTINGS: dict[str, tuple[str | None, ...]] = {
-    "HOME": ("/proc", "/proc/nowhere", "", "{folder}", None),
+    # Neither "/" nor "", which means the same: the superuser's libraries would write there.
+    "HOME": ("/proc", "/proc/nowhere", "{folder}", None),
     "XDG_CACHE_HOME": (None, "/proc/nowhere", "{folder}", "relative"),
     "NPREP_CACHE": (None, "/proc/nowhere", "{folder}", "{folder}/file", ""),
     "NUMBA_CACHE_DIR": (None, "/proc/nowhere"),
