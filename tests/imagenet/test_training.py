@@ -502,8 +502,11 @@ def test_presets_make_sense(name: str) -> None:
     ],
 )
 def test_wrong_settings_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(NprepError, match=message):
-        run_training(tiny(**changes), tmp_path)
+    (tmp_path / "there").mkdir()
+    for name in ("new", "there"):
+        with pytest.raises(NprepError, match=message):
+            run_training(tiny(**changes), tmp_path / name)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["there"]
 
 
 def test_batch_norms_momentum_can_be_set() -> None:

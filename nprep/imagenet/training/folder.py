@@ -39,6 +39,7 @@ class StoppedError(RunFolderError):
     """A run that was asked to stop, and can be resumed."""
 
 
+_LOCK = ".lock"
 START_COLUMNS = ("time", "host", "pid", "processes", "step")
 
 
@@ -56,6 +57,8 @@ class RunFolder:
             RunFolderError: If that is not possible.
         """
         self.path = path
+        self._made = not path.exists()
+        self._holds = False
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -96,7 +99,8 @@ class RunFolder:
             RunFolderError: If another process holds the folder.
         """
         try:
-            self._lock.enter_context(locked(self.path / ".lock", timeout=patience))
+            self._lock.enter_context(locked(self.path / _LOCK, timeout=patience))
+            self._holds = True
         except LockHeldError as error:
             raise RunFolderError(
                 f"output folder {self.path} is in use by another training: wait for it or choose "
@@ -108,7 +112,12 @@ class RunFolder:
             ) from error
 
     def unlock(self) -> None:
-        """Lets others write here."""
+        """Lets others write here; a folder in which nothing came to be is removed again."""
+        if self._made and self._holds and not {e.name for e in self.path.iterdir()} - {_LOCK}:
+            with contextlib.suppress(OSError):
+                (self.path / _LOCK).unlink(missing_ok=True)
+                self.path.rmdir()
+        self._holds = False
         self._lock.close()
 
     def begin(self, resume: bool) -> bool:

@@ -46,12 +46,12 @@ def run_training(
     from nprep.imagenet.training import processes
     from nprep.imagenet.training.loop import Trainer
 
-    folder = RunFolder(output)
     trackers: list[Tracker] = []
     who = processes.join(settings.device, alone)
     processes.refuse_precision(settings.amp, who.device)
     if who.device.type == "cuda":
         torch.backends.cudnn.benchmark = settings.cudnn_benchmark
+    folder = RunFolder(output)
     try:
         if who.first:
             folder.lock(patience)
