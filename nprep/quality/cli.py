@@ -12,8 +12,8 @@ from nprep.errors import SettingsError
 from nprep.quality.experiment import (
     PUBLISHED,
     TOPS,
-    Predictions,
     QualitySettings,
+    SplitPredictions,
     run_quality,
     train_and_predict,
 )
@@ -77,7 +77,7 @@ def share_of_failures(parts: dict[str, dict[str, float]]) -> float | None:
 def main(
     argv: Sequence[str] | None = None,
     source: Callable[[Path | None, str | None], ViewSource] = open_source,
-    predictor: Callable[..., Predictions] = train_and_predict,
+    predictor: Callable[..., SplitPredictions] = train_and_predict,
     *,
     prog: str = "python -m nprep.quality",
 ) -> int:

@@ -76,7 +76,7 @@ class QualitySettings:
 
 
 @dataclass(frozen=True)
-class Predictions:
+class SplitPredictions:
     """What the predictors of one split think of all M cells.
 
     Attributes:
@@ -93,7 +93,7 @@ def train_and_predict(
     known: NDArray[np.int32],
     labels: NDArray[np.float32],
     seed: np.random.SeedSequence,
-) -> Predictions:
+) -> SplitPredictions:
     """Trains the paper's predictors as a search does, and asks them about every cell.
 
     Args:
@@ -116,7 +116,9 @@ def train_and_predict(
     chosen = regressor_samples(settings, accurate, accepted[known])
     two = train(view.cells.take(known[chosen]), labels[chosen], settings, second_seed)
     one = train(cells, lifted(labels, ONE_STAGE_FLOOR), settings, first_seed)
-    return Predictions({"one-stage": plan.predict(one), "two-stage": plan.predict(two)}, accepted)
+    return SplitPredictions(
+        {"one-stage": plan.predict(one), "two-stage": plan.predict(two)}, accepted
+    )
 
 
 def measure_split(
@@ -124,7 +126,7 @@ def measure_split(
     settings: QualitySettings,
     count: int,
     split: int,
-    predictor: Callable[..., Predictions] = train_and_predict,
+    predictor: Callable[..., SplitPredictions] = train_and_predict,
 ) -> dict[str, Any]:
     """The quality of predictors that learn from one random sample.
 
@@ -188,7 +190,7 @@ def run_quality(
     folder: Path,
     *,
     resume: bool = False,
-    predictor: Callable[..., Predictions] = train_and_predict,
+    predictor: Callable[..., SplitPredictions] = train_and_predict,
 ) -> dict[str, Any]:
     """Measures what is left to measure, and writes ``quality.json``.
 
@@ -236,7 +238,7 @@ def _splits(
     settings: QualitySettings,
     view: View,
     folder: Path,
-    predictor: Callable[..., Predictions],
+    predictor: Callable[..., SplitPredictions],
 ) -> Iterator[dict[str, Any]]:
     """All splits, those measured before among them."""
     wanted = [(n, split) for n in settings.train_samples for split in range(settings.splits)]

@@ -457,7 +457,7 @@ def test_a_loader_that_hangs_is_reported(tmp_path: Path, monkeypatch: pytest.Mon
 def test_batches_can_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     """What DataLoader's pinning thread looks for; without it, it leaves a batch as it is."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
-    batch = loading.Batch(torch.zeros(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64), ["x"])
+    batch = loading.ImageBatch(torch.zeros(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64), ["x"])
     plain = loading.PlainBatch(batch.images.numpy(), batch.labels.numpy(), ["x"])
     for kind in (batch, plain):
         pinned = kind.pin_memory()

@@ -21,7 +21,7 @@ from nprep.errors import SettingsError  # noqa: E402 - needs torch
 from nprep.imagenet.data.layout import open_parts  # noqa: E402
 from nprep.imagenet.training import processes  # noqa: E402
 from nprep.imagenet.training.checkpoints import load_checkpoint  # noqa: E402
-from nprep.imagenet.training.evaluation import Evaluator  # noqa: E402
+from nprep.imagenet.training.evaluation import NetworkEvaluator  # noqa: E402
 from nprep.imagenet.training.processes import Processes  # noqa: E402
 from nprep.imagenet.training.run import run_training  # noqa: E402
 from nprep.imagenet.training.weights import load_trained  # noqa: E402
@@ -92,7 +92,7 @@ def test_the_reported_result_is_that_of_the_saved_network(
     losses = [row.split(",")[4] for row in (tmp_path / "summary.csv").read_text().split()[1:]]
     model, _ = load_trained(tmp_path)
     alone = Processes(0, 1, torch.device("cpu"))
-    score = Evaluator(open_parts(settings).val, settings, alone).score(model)
+    score = NetworkEvaluator(open_parts(settings).val, settings, alone).score(model)
     assert score.loss == pytest.approx(float(losses[-1]), rel=1e-5)
     assert (score.top1, score.images) == (result["val_top1"], 5)
 

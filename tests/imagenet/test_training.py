@@ -34,7 +34,7 @@ from nprep.imagenet.training.optimisers import (  # noqa: E402
     parameter_groups,
 )
 from nprep.imagenet.training.processes import Processes  # noqa: E402
-from nprep.imagenet.training.progress import Progress  # noqa: E402
+from nprep.imagenet.training.progress import TrainingProgress  # noqa: E402
 from nprep.imagenet.training.run import run_training  # noqa: E402
 from tests.imagenet.helpers import ARCH, image_folder, tiny  # noqa: E402
 
@@ -364,7 +364,7 @@ def test_fp16_skips_an_overflow_and_ends_at_a_divergence(
 def test_speed_leaves_validation_out(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("nprep.imagenet.training.progress.time.monotonic", lambda: now)
-    progress = Progress(100, 10, 5.0, show=False)
+    progress = TrainingProgress(100, 10, 5.0, show=False)
     sums = torch.ones(2)
     for epoch in range(2):
         progress.start_epoch()

@@ -14,8 +14,8 @@ from nprep.kernels.search.noise import draw_repeat
 from nprep.predictor.agreement import kendall_tau
 from nprep.quality import cli as quality
 from nprep.quality.experiment import (
-    Predictions,
     QualitySettings,
+    SplitPredictions,
     measure_split,
     run_quality,
     train_and_predict,
@@ -30,10 +30,12 @@ SMALL = QualitySettings(train_samples=(20, 40), splits=3, test_samples=30, seed=
 
 def peeking(
     view: View, known: np.ndarray, labels: np.ndarray, seed: np.random.SeedSequence
-) -> Predictions:
+) -> SplitPredictions:
     """Knows the mean of the runs; refuses every second cell."""
     scores = np.nanmean(view.validation, axis=1).astype(np.float32)
-    return Predictions({"one-stage": scores, "two-stage": scores}, np.arange(len(view)) % 2 == 0)
+    return SplitPredictions(
+        {"one-stage": scores, "two-stage": scores}, np.arange(len(view)) % 2 == 0
+    )
 
 
 def test_a_split_compares_with_the_run_that_was_drawn() -> None:
@@ -94,7 +96,7 @@ def test_resumed_measurements_are_the_same(tmp_path: Path) -> None:
 def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path) -> None:
     calls = 0
 
-    def stopping(*arguments: object) -> Predictions:
+    def stopping(*arguments: object) -> SplitPredictions:
         nonlocal calls
         calls += 1
         if calls == 3:

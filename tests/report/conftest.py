@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nprep.quality.experiment import Predictions, QualitySettings, run_quality
+from nprep.quality.experiment import QualitySettings, SplitPredictions, run_quality
 from nprep.quality.splits import KINDS
 from nprep.report.cli import main
 from nprep.runs.settings import TableSource
@@ -22,7 +22,7 @@ def quality_folder(tmp_path_factory: pytest.TempPathFactory, run_table: Path) ->
         rng = np.random.default_rng(seed)  # type: ignore[arg-type]
         mean = np.nanmean(view.validation, axis=1)  # type: ignore[attr-defined]
         scores = (mean + rng.normal(0, 0.05, len(mean))).astype(np.float32)
-        return Predictions(dict.fromkeys(KINDS, scores), mean > 0.8)
+        return SplitPredictions(dict.fromkeys(KINDS, scores), mean > 0.8)
 
     run_quality(settings, TableSource(run_table, "completed"), folder, predictor=predictor)  # type: ignore[arg-type]
     return folder

@@ -34,7 +34,7 @@ Key = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Batch:
+class ImageBatch:
     """Images that could be read, and the names of those that could not.
 
     Attributes:
@@ -47,9 +47,9 @@ class Batch:
     labels: Tensor
     unreadable: list[str]
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> ImageBatch:
         """The batch in page-locked memory, from where a GPU copies while it computes."""
-        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.unreadable)
+        return ImageBatch(self.images.pin_memory(), self.labels.pin_memory(), self.unreadable)
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,14 @@ class PlainBatch:
     labels: NDArray[np.int64]
     unreadable: list[str]
 
-    def tensors(self) -> Batch:
+    def tensors(self) -> ImageBatch:
         """The same batch."""
-        return Batch(torch.from_numpy(self.images), torch.from_numpy(self.labels), self.unreadable)
+        return ImageBatch(
+            torch.from_numpy(self.images), torch.from_numpy(self.labels), self.unreadable
+        )
 
-    def pin_memory(self) -> Batch:
-        """See ``Batch.pin_memory``."""
+    def pin_memory(self) -> ImageBatch:
+        """See ``ImageBatch.pin_memory``."""
         return self.tensors().pin_memory()
 
 
@@ -119,13 +121,13 @@ class ImageSet(Dataset[Any]):
         return self._cache[index]
 
 
-def collate(samples: Sequence[tuple[Tensor | None, int, str]]) -> Batch:
+def collate(samples: Sequence[tuple[Tensor | None, int, str]]) -> ImageBatch:
     """Stacks samples."""
     images = [image for image, _, _ in samples if image is not None]
     labels = [label for image, label, _ in samples if image is not None]
     stacked = torch.stack(images) if images else torch.empty(0)
     names = [why for _, _, why in samples if why]
-    return Batch(stacked, torch.tensor(labels, dtype=torch.int64), names)
+    return ImageBatch(stacked, torch.tensor(labels, dtype=torch.int64), names)
 
 
 def collate_plainly(samples: Sequence[tuple[Tensor | None, int, str]]) -> PlainBatch:
@@ -246,7 +248,7 @@ class Loader:
             generator=torch.Generator().manual_seed(0),
         )
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[ImageBatch]:
         """Yields the batches of one pass."""
         for batch in self._loader:
             yield batch.tensors() if isinstance(batch, PlainBatch) else batch
@@ -284,7 +286,7 @@ def evaluation_keys(count: int, batch: int, rank: int, processes: int) -> list[l
     ]
 
 
-def refuse_unreadable(batch: Batch, on_corrupt: str, least: int = 0) -> None:
+def refuse_unreadable(batch: ImageBatch, on_corrupt: str, least: int = 0) -> None:
     """Stops at an unreadable image, unless they are to be skipped.
 
     Args:

@@ -33,7 +33,7 @@ class Answer:
     seconds: float
 
 
-class Trainings(Protocol):
+class NetworkTrainer(Protocol):
     """Trains networks for one method; what was trained before is answered at once."""
 
     separate: bool
@@ -58,15 +58,15 @@ class StudyEvaluator:
         said_final: Whether the method named its last candidates.
     """
 
-    def __init__(self, pool: StudyPool, trainings: Trainings, samples: int) -> None:
+    def __init__(self, pool: StudyPool, trainer: NetworkTrainer, samples: int) -> None:
         """Prepares a trial.
 
         Args:
             pool: The architectures.
-            trainings: Trains them.
+            trainer: Trains them.
             samples: How many trainings may be charged.
         """
-        self._pool, self._trainings, self._samples = pool, trainings, samples
+        self._pool, self._trainer, self._samples = pool, trainer, samples
         self._values: dict[tuple[bool, int], float] = {}
         self._positions: list[int] = []
         self._charged_values: list[float] = []
@@ -116,7 +116,7 @@ class StudyEvaluator:
                 f"{', '.join(map(str, self._pool.budgets))}: use a method that trains in full."
             )
         self.said_final |= final
-        final = final or not self._trainings.separate
+        final = final or not self._trainer.separate
         answered: list[int] = []
         new: list[int] = []
         for position in positions.tolist():
@@ -137,7 +137,7 @@ class StudyEvaluator:
     def _train(self, new: list[int], final: bool, promoted: bool = False) -> None:
         batch = self._pool.take(np.array(new, np.int32))
         self._rounds.append(self.charged)
-        answers = self._trainings.answer(batch, final, promoted)
+        answers = self._trainer.answer(batch, final, promoted)
         for position, answer in zip(new, answers, strict=True):
             if answer.accuracy is None:
                 self.failed.add(position)

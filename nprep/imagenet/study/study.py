@@ -97,7 +97,7 @@ class Study:
         settings = self.settings
 
         def evaluator(pool: StudyPool, samples: int, protocol: ReplayProtocol) -> Evaluator:
-            return StudyEvaluator(pool, MethodTrainings(self, method), samples)
+            return StudyEvaluator(pool, MethodTrainer(self, method), samples)
 
         pool = make_pool(
             self.limits, settings.candidates, settings.full.epochs, parallel, settings.threads
@@ -288,8 +288,8 @@ class Study:
         _log.info("%s: Kendall tau of its predictor by nested cross-validation %s", method, known)
 
 
-class MethodTrainings:
-    """The trainings of one method of a study (see ``nprep.imagenet.study.evaluator``)."""
+class MethodTrainer:
+    """Trains for one method of a study (see ``nprep.imagenet.study.evaluator.NetworkTrainer``)."""
 
     def __init__(self, study: Study, method: str) -> None:
         """Takes the study and the name of the method."""

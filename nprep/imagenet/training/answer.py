@@ -15,7 +15,7 @@ from nprep.imagenet.data.transforms import decode
 from nprep.imagenet.networks.architectures import build
 from nprep.imagenet.settings import TrainSettings
 from nprep.imagenet.training import processes
-from nprep.imagenet.training.evaluation import Evaluator, test_evaluator
+from nprep.imagenet.training.evaluation import NetworkEvaluator, test_evaluator
 from nprep.imagenet.training.weights import load, load_initial, load_trained, transform_of
 
 
@@ -42,7 +42,7 @@ def evaluate(settings: TrainSettings, run: Path) -> dict[str, Any]:
                 f"{parts.num_classes}: give the data that it was trained for."
             )
     model = model.to(who.device).eval()
-    score = Evaluator(parts.val, settings, who).score(model)
+    score = NetworkEvaluator(parts.val, settings, who).score(model)
     found: dict[str, Any] = {"arch": settings.arch, "val_loss": score.loss, "val_top1": score.top1,
                              "val_top5": score.top5, "val_images": score.images}  # fmt: skip
     tester = test_evaluator(parts, settings, who)

@@ -41,7 +41,7 @@ class Score:
     images: int
 
 
-class Evaluator:
+class NetworkEvaluator:
     """Scores networks on one set of images, with loaders that persist."""
 
     def __init__(self, source: Source, settings: TrainSettings, processes: Processes) -> None:
@@ -162,6 +162,6 @@ def precision(amp: str, device: torch.device) -> torch.autocast:
 
 def test_evaluator(
     parts: DataParts, settings: TrainSettings, processes: Processes
-) -> Evaluator | None:
+) -> NetworkEvaluator | None:
     """The evaluator of the test images, where there are any."""
-    return None if parts.test is None else Evaluator(parts.test, settings, processes)
+    return None if parts.test is None else NetworkEvaluator(parts.test, settings, processes)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nprep.errors import NprepError
-from nprep.imagenet.data.loading import Batch, derived_seed
+from nprep.imagenet.data.loading import ImageBatch, derived_seed
 from nprep.imagenet.data.transforms import batch_mixer
 from nprep.imagenet.networks.architectures import build
 from nprep.imagenet.settings import TrainSettings
@@ -130,7 +130,7 @@ class Learner:
         rate: float = self._optimiser.param_groups[0]["lr"]
         return rate
 
-    def train(self, micro: list[Batch], rate: float, epoch: int) -> None:
+    def train(self, micro: list[ImageBatch], rate: float, epoch: int) -> None:
         """One optimiser step.
 
         Args:
@@ -178,7 +178,7 @@ class Learner:
             loss = torch.where(self._overflows > MAX_OVERFLOWS, torch.nan, loss)
         self.sums += torch.stack([loss, one])
 
-    def _to_device(self, batch: Batch, number: int, epoch: int) -> tuple[Tensor, Tensor]:
+    def _to_device(self, batch: ImageBatch, number: int, epoch: int) -> tuple[Tensor, Tensor]:
         device = self.processes.device
         images = batch.images.to(device, non_blocking=True)
         labels = batch.labels.to(device, non_blocking=True)

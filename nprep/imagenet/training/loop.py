@@ -11,16 +11,21 @@ import torch
 
 from nprep.errors import SettingsError
 from nprep.imagenet.data.layout import open_parts
-from nprep.imagenet.data.loading import Batch, EpochKeys, ImageSet, Loader, refuse_unreadable
+from nprep.imagenet.data.loading import EpochKeys, ImageBatch, ImageSet, Loader, refuse_unreadable
 from nprep.imagenet.data.transforms import training_transform
 from nprep.imagenet.settings import TrainSettings
 from nprep.imagenet.training.checkpoints import refuse_other_training, save_checkpoint
-from nprep.imagenet.training.evaluation import Evaluator, Recalibration, Score, test_evaluator
+from nprep.imagenet.training.evaluation import (
+    NetworkEvaluator,
+    Recalibration,
+    Score,
+    test_evaluator,
+)
 from nprep.imagenet.training.folder import RunFolder
 from nprep.imagenet.training.learner import Learner
 from nprep.imagenet.training.optimisers import learning_rate
 from nprep.imagenet.training.processes import Processes
-from nprep.imagenet.training.progress import Progress
+from nprep.imagenet.training.progress import TrainingProgress
 from nprep.imagenet.training.trackers import Tracker
 
 
@@ -93,7 +98,7 @@ class Trainer:
             settings.loader_timeout,
             settings.bytes_of(settings.batch_size),
         )
-        self._validation = Evaluator(self.parts.val, settings, who)
+        self._validation = NetworkEvaluator(self.parts.val, settings, who)
         self._recalibration: Recalibration | None = None
         if settings.bn_recalibrate:
             self._recalibration = Recalibration(source, settings, who)
@@ -122,7 +127,9 @@ class Trainer:
         steps = self.steps_per_epoch * settings.epochs
         self._last_step = min(steps, settings.max_steps or steps)
         show = self.processes.first and not settings.quiet
-        self._progress = Progress(self._last_step, self.images_per_step, settings.log_seconds, show)
+        self._progress = TrainingProgress(
+            self._last_step, self.images_per_step, settings.log_seconds, show
+        )
         while self.epoch < settings.epochs and self.step < self._last_step:
             started = time.monotonic()
             self._train_epoch()
@@ -133,7 +140,7 @@ class Trainer:
         accumulate = self.settings.accumulate
         self._progress.start_epoch()
         self.keys.move_to(self.epoch, self.batches_done)
-        micro: list[Batch] = []
+        micro: list[ImageBatch] = []
         for batch in self._loader:
             refuse_unreadable(batch, self.settings.on_corrupt, least=2)
             micro.append(batch)
@@ -152,7 +159,7 @@ class Trainer:
             if due:
                 self.save()
 
-    def _train_step(self, micro: list[Batch]) -> None:
+    def _train_step(self, micro: list[ImageBatch]) -> None:
         rate = learning_rate(self.settings, self.step, self.steps_per_epoch, self.images_per_step)
         self.learner.train(micro, rate, self.epoch)
         self._score = None

@@ -14,7 +14,7 @@ from nprep._console import duration
 _LOG = logging.getLogger("nprep.imagenet")
 
 
-class Progress:
+class TrainingProgress:
     """Logs lines, with some seconds between them."""
 
     def __init__(self, steps: int, images_per_step: int, every: float, show: bool) -> None:

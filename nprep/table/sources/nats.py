@@ -67,7 +67,7 @@ METRICS = (
 
 
 @dataclass(frozen=True)
-class Record:
+class ArchitectureRecord:
     """One architecture's trainings.
 
     Attributes:
@@ -146,7 +146,7 @@ def _result_values(result: Mapping[str, Any], valid: str | None, test: str | Non
     ]
 
 
-def read_record(path: Path, dataset: str, test_of: str = "same") -> Record:
+def read_record(path: Path, dataset: str, test_of: str = "same") -> ArchitectureRecord:
     """Reads the file of one architecture.
 
     Args:
@@ -190,7 +190,7 @@ def read_record(path: Path, dataset: str, test_of: str = "same") -> Record:
     if number < 0:
         raise TableError(f"{path} has no training of {' or '.join(map(str, BUDGETS))} epochs.")
     check_values(path, dict(zip(METRICS, values, strict=True)), number)
-    return Record(number, values, digest)
+    return ArchitectureRecord(number, values, digest)
 
 
 def _latency(result: Mapping[str, Any]) -> float:
@@ -252,7 +252,7 @@ def read_folder(
     """
     files = record_files(folder)
     read = partial(read_record, dataset=dataset, test_of=test_of)
-    records: list[Record] = []
+    records: list[ArchitectureRecord] = []
     tell = progress or (lambda text: None)
 
     def collect(part: Any) -> None:
