@@ -11,7 +11,7 @@ from nprep.errors import SettingsError
 from nprep.predictor.settings import GcnSettings
 from nprep.search.method import Method
 from nprep.search.neural_predictor import NeuralPredictor
-from nprep.search.np_best import BestPredictor
+from nprep.search.np_best import preset
 
 Changes = Mapping[str, Any]
 
@@ -48,6 +48,10 @@ FAMILIES: dict[str, tuple[Factor, ...]] = {
         _one("members", 1),
         _one("loss", "ranking"),
     ),
+    "np-best-2": (
+        _one("pool_rounds", 1),
+        Factor(tuple({"neighbours": count, "pool_rounds": 1} for count in (1, 2, 3, 5))),
+    ),
     "np": (
         _one("labels", "normal-scores", "sigmoid"),
         _one("regressor_samples", "classifier", "all"),
@@ -71,7 +75,9 @@ def made(family: str, changes: Changes) -> Method:
     Raises:
         SettingsError: If a setting is unknown.
     """
-    base: Any = BestPredictor() if family == "np-best" else NeuralPredictor("np", _TRAIN_SAMPLES)
+    base: Any = (
+        NeuralPredictor("np", _TRAIN_SAMPLES) if family == "np" else preset(family, _TRAIN_SAMPLES)
+    )
     own = {field.name for field in dataclasses.fields(base)}
     inner = {field.name for field in dataclasses.fields(GcnSettings)}
     unknown = sorted(set(changes) - own - inner)

@@ -57,6 +57,8 @@ class BestPredictor(Preset):
         elite: Most cells that are chosen as the best where queries show single runs.
         pool_share: Share of the candidates, the best predicted, that rounds choose from.
         pool_rounds: Rounds after which all candidates are predicted again and that choice renewed.
+        neighbours: Number of cells of a round that are the best predicted neighbours of the best
+            cell so far, where it has as many new ones; the round's others are chosen as usual.
         members: Number of networks.
         floor: Quantile of the labels below which they are lifted to it.
         warm_epochs: Epochs of training in every round but the first.
@@ -71,6 +73,7 @@ class BestPredictor(Preset):
     elite: int = 160
     pool_share: float = 0.05
     pool_rounds: int = 2
+    neighbours: int = 0
     members: int = 3
     floor: float = 0.5
     warm_epochs: int = 25
@@ -89,6 +92,11 @@ class BestPredictor(Preset):
         for name in ("top_share", "pool_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}: use above 0 and up to 1.")
+        if not 0 <= self.neighbours <= self.batch:
+            raise SettingsError(
+                f"neighbours is {self.neighbours}: use at least 0 and at most {self.batch}, the "
+                "batch."
+            )
         if not 0 <= self.floor < 1:
             raise SettingsError(f"floor is {self.floor}: use at least 0 and less than 1.")
 
@@ -126,6 +134,9 @@ class BestPredictor(Preset):
                 scores = _mean(networks, plan)
             new = np.flatnonzero(~np.isin(near, known)).astype(np.int32)
             ranked = near[new[np.argsort(-scores[new], kind="stable")]]
+            if self.neighbours:
+                beside = self._beside(pool, known, labels, networks)
+                ranked = np.concatenate([beside, ranked[~np.isin(ranked, beside)]])
             wanted = min(math.ceil(self.top_share * self.batch), elite)
             top, others = ranked[:wanted], ranked[wanted:]
             rest = rng.choice(others, min(self.batch - wanted, len(others)), replace=False)
@@ -136,6 +147,21 @@ class BestPredictor(Preset):
             elite -= len(top)
             number += 1
         return evaluator.trace()
+
+    def _beside(
+        self,
+        pool: Pool,
+        known: NDArray[np.int32],
+        labels: NDArray[np.float32],
+        networks: list[GcnWeights],
+    ) -> NDArray[np.int32]:
+        """The best predicted of the new neighbours of the best cell so far, best first."""
+        around = pool.neighbours(int(known[np.argmax(labels)]))
+        around = around[~np.isin(around, known)]
+        if not len(around):
+            return around
+        scores = _mean(networks, plan_for(members_of(pool, around), self.predictor))
+        return around[np.argsort(-scores, kind="stable")[: self.neighbours]]
 
     def _train(
         self,

@@ -131,6 +131,24 @@ def test_the_pool_is_renewed_and_known_cells_stay_out(monkeypatch: pytest.Monkey
     assert len(np.unique(trace.positions)) == len(trace)
 
 
+@pytest.mark.parametrize("neighbours", [4, 10])
+def test_rounds_begin_with_neighbours_of_the_best_so_far(neighbours: int) -> None:
+    method = replace(QUICK, top_share=1.0, elite=100, neighbours=neighbours, members=1)
+    (trace,) = run(method, 24 + 60)
+    assert len(np.unique(trace.positions)) == len(trace)
+    beside = []
+    for first in range(24, len(trace), 10):
+        known = trace.positions[:first]
+        around = VIEW.neighbours(int(known[np.argmax(trace.validation[:first])]))
+        new = around[~np.isin(around, known)]
+        expected = min(neighbours, len(new))
+        assert np.isin(trace.positions[first : first + expected], new).all()
+        beside.append(expected)
+    assert max(beside) > 0
+    (without,) = run(replace(method, neighbours=0), 24 + 60)
+    assert (trace.positions != without.positions).any()
+
+
 def test_labels_below_the_floor_are_raised_and_weights_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -169,6 +187,8 @@ def test_presets_and_settings() -> None:
         ({"elite": 0}, "elite is 0"),
         ({"members": 0}, "members is 0"),
         ({"warm_epochs": 0}, "warm_epochs is 0"),
+        ({"neighbours": -1}, "neighbours is -1"),
+        ({"neighbours": 11}, "at most 10, the batch"),
         ({"pool_rounds": 0}, "pool_rounds is 0"),
         ({"max_samples": 0}, "max_samples is 0"),
         ({"top_share": 0.0}, "top_share is 0.0"),
