@@ -18,7 +18,8 @@ import numpy as np
 
 from bench.common import first, paper_weights
 from nprep.predictor.gcn import train
-from nprep.predictor.plan import Schedule, SharingPlan
+from nprep.predictor.plan import SharingPlan
+from nprep.predictor.schedule import Schedule
 from nprep.predictor.settings import WIDTHS, GcnSettings
 from nprep.spaces.nb101.cells import CellBatch, enumerate_space
 

@@ -388,7 +388,7 @@ def run_schedule(
     """The raw outputs of a predictor for all graphs of a schedule, in its order.
 
     Args:
-        starts: See ``nprep.predictor.plan.Schedule`` for this and the next 8.
+        starts: See ``nprep.predictor.schedule.Schedule`` for this and the next 8.
         entries: Entries of all lists.
         palette: The weights.
         sum_slots: Slot of each sum's product.

@@ -24,13 +24,8 @@ from numpy.typing import NDArray
 from nprep._files import replaced_when_done
 from nprep.errors import OutputError
 from nprep.kernels.cache import cache_folder
-from nprep.predictor.plan import (
-    CHUNK_NODES,
-    PART_GRAPHS,
-    PRODUCT_SLOTS,
-    ROW_SLOTS,
-    SharingPlan,
-)
+from nprep.predictor.plan import PART_GRAPHS, SharingPlan
+from nprep.predictor.plan_building import CHUNK_NODES, PRODUCT_SLOTS, ROW_SLOTS
 from nprep.predictor.schedule import Schedule
 from nprep.spaces.graphs import HasDigest
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nprep.errors import SettingsError
 from nprep.kernels.numeric.rng import seed_state
-from nprep.predictor import plan as plan_module
+from nprep.predictor import plan_building
 from nprep.predictor.gcn import GcnWeights, initial_parameters
 from nprep.predictor.labels import LabelScale
 from nprep.predictor.plan import SharingPlan, predict
@@ -70,9 +70,9 @@ def test_cutting_the_work_changes_rounding_alone(
     weights = untrained(SMALL)
     cells = random_cells(500, 2)
     whole = SharingPlan.build(cells).outputs(weights)
-    monkeypatch.setattr(plan_module, "CHUNK_NODES", 37)
-    monkeypatch.setattr(plan_module, "PRODUCT_SLOTS", 50)
-    monkeypatch.setattr(plan_module, "ROW_SLOTS", 20)
+    monkeypatch.setattr(plan_building, "CHUNK_NODES", 37)
+    monkeypatch.setattr(plan_building, "PRODUCT_SLOTS", 50)
+    monkeypatch.setattr(plan_building, "ROW_SLOTS", 20)
     few = SharingPlan.build(cells)
     # Fewer slots: sums are computed again, in the same order of their entries.
     assert few.products > SharingPlan.build(cells).parts[0].slots[:, 0].sum()
@@ -88,9 +88,9 @@ def test_cutting_the_work_changes_rounding_alone(
 def test_plain_gathers_hold_each_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = random_cells(400, 3)
     whole = SharingPlan.build(cells, layers=4)
-    monkeypatch.setattr(plan_module, "CHUNK_NODES", 60)
-    monkeypatch.setattr(plan_module, "PRODUCT_SLOTS", 90)
-    monkeypatch.setattr(plan_module, "ROW_SLOTS", 40)
+    monkeypatch.setattr(plan_building, "CHUNK_NODES", 60)
+    monkeypatch.setattr(plan_building, "PRODUCT_SLOTS", 90)
+    monkeypatch.setattr(plan_building, "ROW_SLOTS", 40)
     small = SharingPlan.build(cells, layers=4)
     assert len(small.parts[0].pair_rows) > len(whole.parts[0].pair_rows)
     for one, two in zip(whole.segments[0].layers, small.segments[0].layers, strict=True):
