@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.data.fit.fit_completion import LeftOut, Prepared, leave_out, prepare, read
+from nprep.data.fit.left_out import Given, LeftOut, leave_out, prepare
+from nprep.data.fit.measurements import read
 from nprep.model.completion import Completion
 
 Floats = NDArray[np.float64]
@@ -36,7 +37,7 @@ def parts(left: Floats, validation: Floats, test: Floats) -> tuple[float, float,
     return 100 * noise**0.5, 100 * float(left.std()), 1e4 * float(left.var() - noise)
 
 
-def print_triples(given: Prepared, out: LeftOut) -> None:
+def print_triples(given: Given, out: LeftOut) -> None:
     """The cells with three measured repeats."""
     rng = np.random.default_rng(0)
     level, validation = given.triples.level, given.validation

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.model.completion import Completion, cell_seeds
-from nprep.model.draws import IMAGES, Known
+from nprep.model.known_runs import IMAGES, Known
 from nprep.model.surrogate import Prediction, Surrogate
 from nprep.results.curves import KEY_SAMPLES
 from nprep.search.baselines import RandomSearch, RegularizedEvolution

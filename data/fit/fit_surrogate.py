@@ -40,7 +40,7 @@ from nprep.kernels.nb101.sample import mutate_one_batch
 from nprep.kernels.numeric.rng import seed_state
 from nprep.kernels.numeric.trees import TreeEnsemble
 from nprep.model.completion import Completion
-from nprep.model.draws import IMAGES
+from nprep.model.known_runs import IMAGES
 from nprep.model.surrogate import SMALL, Surrogate, from_scale, to_scale
 from nprep.model.surrogate_draws import Residual, structured_field
 from nprep.model.surrogate_features import surrogate_features

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.data.fit.measurements import Data
-from nprep.model.completion import Completion, Expectation, cell_seeds
-from nprep.model.draws import IMAGES, Known
+from nprep.data.fit.measurements import Measurements
+from nprep.model.completion import Completion, cell_seeds
+from nprep.model.expectation import Expectation
+from nprep.model.known_runs import IMAGES, Known
 
 Floats = NDArray[np.float64]
 
@@ -80,7 +81,7 @@ def _ten_highest(validation: Floats) -> float:
     return float(np.sort(validation, axis=None)[-10:].mean())
 
 
-def judge_visited(model: Completion, data: Data) -> list[dict[str, Any]]:
+def judge_visited(model: Completion, data: Measurements) -> list[dict[str, Any]]:
     """Measured and modelled means of the cells that a search visited and no fit saw, by region."""
     rows = data.visited_rows
     features, total = data.features[rows], data.total[rows]
@@ -125,7 +126,7 @@ def judge(
     best_keys: NDArray[np.uint64],
     bests: Expectation,
     best: Floats,
-    data: Data,
+    data: Measurements,
 ) -> dict[str, Any]:
     """Statistics by region, measured and modelled.
 

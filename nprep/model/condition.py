@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import TableError
-from nprep.model.draws import Known
+from nprep.model.known_runs import Known
 
 CONDITIONS = ("none", "published")
 

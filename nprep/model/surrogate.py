@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from nprep._files import ARCHIVE_ERRORS
 from nprep.errors import TableError
 from nprep.kernels.numeric.trees import TreeEnsemble
-from nprep.model.draws import IMAGES
+from nprep.model.known_runs import IMAGES
 from nprep.model.surrogate_draws import (
     Residual,
     draw_failures,

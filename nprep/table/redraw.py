@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nprep.errors import TableError
 from nprep.model.completion import Completion
-from nprep.model.draws import IMAGES, Known
+from nprep.model.known_runs import IMAGES, Known
 from nprep.spaces.nb101.cells import cell_keys
 from nprep.spaces.nb101.facts import REPEATS
 from nprep.spaces.nb101.features import structure_features

@@ -15,7 +15,7 @@ from nprep.model.condition import (
     SMALL_PARAMETERS,
     condition_published,
 )
-from nprep.model.draws import Known
+from nprep.model.known_runs import Known
 
 CELLS = 2000
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from nprep.errors import TableError
-from nprep.model.completion import Completion, cell_seeds, split_failures
-from nprep.model.draws import IMAGES, Known
+from nprep.model.completion import Completion, cell_seeds
+from nprep.model.expectation import split_failures
+from nprep.model.known_runs import IMAGES, Known
 from nprep.spaces.nb101.cells import CellBatch, cell_keys, trainable_parameters
 from nprep.spaces.nb101.features import structure_features
 from tests.synthetic import synthetic_cells

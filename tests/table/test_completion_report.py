@@ -11,7 +11,7 @@ import pytest
 
 from nprep._console import run
 from nprep.errors import TableError
-from nprep.model.draws import IMAGES, Known
+from nprep.model.known_runs import IMAGES, Known
 from nprep.spaces.nb101.cells import module_hashes, trainable_parameters
 from nprep.spaces.nb101.facts import BUDGETS, REPEATS
 from nprep.spaces.nb101.space import NB101

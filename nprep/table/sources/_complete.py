@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import TableError
-from nprep.model.completion import Completion, Expectation, Parameters, cell_seeds
+from nprep.model.completion import Completion, cell_seeds
 from nprep.model.condition import CONDITIONS, condition_published
-from nprep.model.draws import IMAGES, Known
+from nprep.model.expectation import Expectation, Parameters
+from nprep.model.known_runs import IMAGES, Known
 from nprep.spaces.nb101.cells import CellBatch, cell_keys
 from nprep.spaces.nb101.facts import BUDGETS, REPEATS
 from nprep.spaces.nb101.features import structure_features

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from nprep._files import ARCHIVE_ERRORS
 from nprep.errors import TableError
-from nprep.model.draws import IMAGES, Known
+from nprep.model.known_runs import IMAGES, Known
 from nprep.spaces.nb101.cells import enumerate_space, trainable_parameters
 from nprep.spaces.nb101.facts import BUDGETS, CITATION, REPEATS, SPACE_SIZE
 from nprep.spaces.nb101.space import NB101

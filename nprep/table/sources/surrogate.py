@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.errors import TableError
-from nprep.model.completion import Completion, Expectation, cell_seeds
-from nprep.model.draws import IMAGES, Known
+from nprep.model.completion import Completion, cell_seeds
+from nprep.model.expectation import Expectation
+from nprep.model.known_runs import IMAGES, Known
 from nprep.model.surrogate import (
     Prediction,
     Surrogate,
