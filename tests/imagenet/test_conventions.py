@@ -22,11 +22,7 @@ from nprep._console import Parser  # noqa: E402
 from nprep.errors import NprepError, RunFolderError, SettingsError  # noqa: E402
 from nprep.imagenet import _flags  # noqa: E402
 from nprep.imagenet.__main__ import entry  # noqa: E402
-from nprep.imagenet.data.transforms import (  # noqa: E402
-    decode,
-    evaluation_transform,
-    training_transform,
-)
+from nprep.imagenet.data.transforms import decode, evaluation_transform, training_transform  # noqa: E402
 from nprep.imagenet.networks.architectures import build  # noqa: E402
 from nprep.imagenet.settings import TrainSettings  # noqa: E402
 from nprep.imagenet.training.checkpoints import load_checkpoint  # noqa: E402
@@ -34,8 +30,8 @@ from nprep.imagenet.training.export import export  # noqa: E402
 from nprep.imagenet.training.optimisers import learning_rate, make_optimiser  # noqa: E402
 from nprep.imagenet.training.run import run_training  # noqa: E402
 from nprep.imagenet.training.weights import load_trained, transform_of  # noqa: E402
+from tests.imagenet.bits import assert_same, rows_of, weights_of  # noqa: E402
 from tests.imagenet.helpers import ARCH, image_folder, png, tiny  # noqa: E402
-from tests.imagenet.test_training import assert_same, rows_of, weights_of  # noqa: E402
 
 CELL = "nb101:010001000:input,conv3x3-bn-relu,output"
 

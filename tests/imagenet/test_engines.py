@@ -23,8 +23,8 @@ from nprep.imagenet.training.checkpoints import load_checkpoint  # noqa: E402
 from nprep.imagenet.training.folder import RunFolder  # noqa: E402
 from nprep.imagenet.training.learner import Learner  # noqa: E402
 from nprep.imagenet.training.run import run_training  # noqa: E402
+from tests.imagenet.bits import assert_same, weights_of  # noqa: E402
 from tests.imagenet.helpers import tiny  # noqa: E402
-from tests.imagenet.test_training import assert_same, weights_of  # noqa: E402
 
 _SEARCH_TEXT = (
     "search --synthetic-data 48 --num-classes 3 --image-size 16 --width 0.05 --depth 1 "

@@ -20,8 +20,8 @@ from nprep.imagenet.data.hugging_face import HuggingFaceSource  # noqa: E402
 from nprep.imagenet.data.layout import open_parts  # noqa: E402
 from nprep.imagenet.data.sources import DataError  # noqa: E402
 from nprep.imagenet.training.run import run_training  # noqa: E402
+from tests.imagenet.bits import assert_same, weights_of  # noqa: E402
 from tests.imagenet.helpers import ARCH, png, tiny  # noqa: E402
-from tests.imagenet.test_training import assert_same, weights_of  # noqa: E402
 
 NAMES = ["ant", "bee", "cat"]
 

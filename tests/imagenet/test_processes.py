@@ -25,8 +25,8 @@ from nprep.imagenet.training.evaluation import NetworkEvaluator  # noqa: E402
 from nprep.imagenet.training.processes import Processes  # noqa: E402
 from nprep.imagenet.training.run import run_training  # noqa: E402
 from nprep.imagenet.training.weights import load_trained  # noqa: E402
+from tests.imagenet.bits import assert_same, weights_of  # noqa: E402
 from tests.imagenet.helpers import tiny  # noqa: E402
-from tests.imagenet.test_training import assert_same, weights_of  # noqa: E402
 
 WORK = """
 import sys
