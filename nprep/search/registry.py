@@ -59,6 +59,7 @@ _PREDICTORS = {
     **dict.fromkeys(("np", "np-one-stage", "np-faithful", "mlp"), "nprep.search.neural_predictor"),
     "np-best": "nprep.search.np_best",
     "np-best-2": "nprep.search.np_best",
+    "np-best-3": "nprep.search.np_best",
     "np-iterative": "nprep.search.iterative_predictor",
     "np-ensemble": "nprep.search.ensemble",
     "bananas": "nprep.search.bananas",

@@ -177,6 +177,8 @@ def test_presets_and_settings() -> None:
     assert isinstance(second, BestPredictor)
     assert (second.name, second.initial, second.batch, second.floor) == ("np-best-2", 20, 5, 0.85)
     assert second.predictor.loss == "ranking"
+    third = make_method("np-best-3", 172)
+    assert third == replace(second, name="np-best-3", neighbours=5, pool_rounds=1)
 
 
 @pytest.mark.parametrize(
