@@ -39,6 +39,24 @@ def _span(entry: dict[str, Any]) -> str:
 
 def _fit_lines(statistics: dict[str, Any]) -> list[str]:
     """Tables of the cross-validation; all accuracies in points of accuracy (percent)."""
+    seconds, failures = statistics["seconds"], statistics["failures"]
+    return [
+        *_triples_lines(statistics),
+        *_bests_lines(statistics["bests"]),
+        *_calibration_lines(statistics["calibration"]),
+        *_visited_lines(statistics["visited"]),
+        *_selection_lines(statistics["selection"]),
+        "",
+        f"Training time: R2 {seconds['r2']:.4f}, relative error "
+        f"{100 * seconds['relative_sd']:.1f} % (cross-validated).",
+        "Failed runs counted from the mean test accuracy: right for "
+        f"{failures['counted_rightly']:,} of {failures['cells']:,} cells, "
+        f"{failures['with_failures']} of which have any.",
+    ]
+
+
+def _triples_lines(statistics: dict[str, Any]) -> list[str]:
+    """Cells with three measured repeats, measured beside modelled."""
     lines = [
         "Cells with three measured repeats, left out of the fit: one repeat's validation less mean "
         "test accuracy,",
@@ -66,14 +84,19 @@ def _fit_lines(statistics: dict[str, Any]) -> list[str]:
             f"{_span(entry):>15} {entry['cells']:>6} {fit['r2']:5.2f} {100 * fit['bias']:6.3f}  "
             + " ".join(pairs)
         )
-    lines += [
+    return lines
+
+
+def _bests_lines(bests: list[dict[str, Any]]) -> list[str]:
+    """Random cells of which the best repeat is measured, measured beside modelled."""
+    lines = [
         "",
         "Random cells of which the best of three repeats is measured, left out of the fit: that "
         "repeat's validation less mean test accuracy.",
         f"{'test accuracy':>15} {'cells':>6} {'R2':>5} {'bias':>6}  {'mean':>13} {'sd':>13} "
         f"{'99 %':>13} {'Spearman':>13}",
     ]
-    for entry in statistics["bests"]:
+    for entry in bests:
         a, b = entry["measured"], entry["modelled"]
         fit = entry["fit"]
         lines.append(
@@ -83,10 +106,12 @@ def _fit_lines(statistics: dict[str, Any]) -> list[str]:
             f"{100 * a['quantiles'][2]:6.2f}/{100 * b['quantiles'][2]:6.2f} "
             f"{a['spearman']:6.3f}/{b['spearman']:6.3f}"
         )
-    lines += _calibration_lines(statistics["calibration"])
-    lines += _visited_lines(statistics["visited"])
-    chosen = statistics["selection"]
-    lines += [
+    return lines
+
+
+def _selection_lines(chosen: dict[str, Any]) -> list[str]:
+    """What the cells with the highest validation are worth by test, and how high it is."""
+    lines = [
         "",
         "Winner's curse: mean test accuracy of the cells with the highest single validation "
         "(measured; modelled +- sd over draws).",
@@ -116,15 +141,6 @@ def _fit_lines(statistics: dict[str, Any]) -> list[str]:
     highest = zip(chosen["highest_measured"], chosen["highest_modelled"], strict=True)
     shown = ", ".join(f"{100 * a:.3f}; {100 * b:.3f}" for a, b in highest)
     lines.append(f"  highest validation (three repeats, best of three): {shown}")
-    seconds, failures = statistics["seconds"], statistics["failures"]
-    lines += [
-        "",
-        f"Training time: R2 {seconds['r2']:.4f}, relative error "
-        f"{100 * seconds['relative_sd']:.1f} % (cross-validated).",
-        "Failed runs counted from the mean test accuracy: right for "
-        f"{failures['counted_rightly']:,} of {failures['cells']:,} cells, "
-        f"{failures['with_failures']} of which have any.",
-    ]
     return lines
 
 
