@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from nprep.data.fit.calibration import calibrate, stretched
 from nprep.data.fit.judge_completion import judge
 from nprep.data.fit.left_out import leave_out, prepare
-from nprep.data.fit.measurements import FAILED_BELOW, Measured, Measurements, read
+from nprep.data.fit.measurements import FAILED_BELOW, FitData, Measured, read
 from nprep.data.fit.processes import best_above_mean, fit_processes
 from nprep.data.fit.regressions import fit_guess, fit_seconds
 from nprep.data.fit.runs import fit_effect, fit_noise
@@ -46,7 +46,7 @@ LEVELS = np.array([*TAILS, *np.arange(0.05, 0.951, 0.025), *(1 - t for t in reve
 SAMPLES = 96
 
 
-def fit(data: Measurements, guess_trees: TreeEnsemble, folds: int = 5) -> Completion:
+def fit(data: FitData, guess_trees: TreeEnsemble, folds: int = 5) -> Completion:
     """Fits everything and cross-validates it."""
     given = prepare(data, guess_trees.predict(data.features, 2))
     triples, bests = given.triples, given.bests

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.data.fit.measurements import Measurements
+from nprep.data.fit.measurements import FitData
 from nprep.model.completion import Completion, cell_seeds
 from nprep.model.expectation import Expectation
 from nprep.model.known_runs import IMAGES, Known
@@ -81,7 +81,7 @@ def _ten_highest(validation: Floats) -> float:
     return float(np.sort(validation, axis=None)[-10:].mean())
 
 
-def judge_visited(model: Completion, data: Measurements) -> list[dict[str, Any]]:
+def judge_visited(model: Completion, data: FitData) -> list[dict[str, Any]]:
     """Measured and modelled means of the cells that a search visited and no fit saw, by region."""
     rows = data.visited_rows
     features, total = data.features[rows], data.total[rows]
@@ -117,6 +117,102 @@ def judge_visited(model: Completion, data: Measurements) -> list[dict[str, Any]]
     return out
 
 
+def _judge_triples(
+    low: float,
+    high: float,
+    triples: Expectation,
+    validation: Floats,
+    test: Floats,
+    drawn: list[Floats],
+    drawn_test: list[Floats],
+) -> dict[str, Any]:
+    """Statistics of the cells of a region with three measured runs (see ``judge``)."""
+    level = triples.level
+    a = (level >= low) & (level < high)
+    modelled = [_describe(v[a], level[a]) for v in drawn]
+    deviation = validation[a] - validation[a].mean(axis=1, keepdims=True)
+    test_deviation = test[a] - test[a].mean(axis=1, keepdims=True)
+    modelled_runs = np.concatenate([(v - v.mean(axis=1, keepdims=True))[a] for v in drawn])
+    modelled_tests = np.concatenate([(v - v.mean(axis=1, keepdims=True))[a] for v in drawn_test])
+    return {
+        "from": low,
+        "to": high,
+        "cells": int(a.sum()),
+        "fit": _explained(validation[a].mean(axis=1) - level[a], (triples.validation - level)[a]),
+        "measured": _describe(validation[a], level[a])
+        | {"same_run": float(np.corrcoef(deviation.ravel(), test_deviation.ravel())[0, 1])},
+        "modelled": {name: float(np.mean([m[name] for m in modelled])) for name in modelled[0]}
+        | {"same_run": float(np.corrcoef(modelled_runs.ravel(), modelled_tests.ravel())[0, 1])},
+    }
+
+
+def _judge_bests(
+    low: float, high: float, level: Floats, best: Floats, drawn: list[Floats], expected: Floats
+) -> dict[str, Any]:
+    """Statistics of the cells of a region whose best run is measured (see ``judge``)."""
+    b = (level >= low) & (level < high)
+    gap = best[b] - level[b]
+    modelled_gap = np.concatenate([(v - level)[b] for v in drawn])
+    quantiles = [0.01, 0.5, 0.99]
+    return {
+        "from": low,
+        "to": high,
+        "cells": int(b.sum()),
+        "fit": _explained(gap, (expected - level)[b]),
+        "measured": {
+            "spearman": spearman(best[b], level[b]),
+            "mean": float(gap.mean()),
+            "sd": float(gap.std()),
+            "quantiles": np.quantile(gap, quantiles).tolist(),
+        },
+        "modelled": {
+            "spearman": float(np.mean([spearman(v[b], level[b]) for v in drawn])),
+            "mean": float(modelled_gap.mean()),
+            "sd": float(modelled_gap.std()),
+            "quantiles": np.quantile(modelled_gap, quantiles).tolist(),
+        },
+    }
+
+
+def _judge_selection(
+    level: Floats,
+    validation: Floats,
+    drawn: list[Floats],
+    best_level: Floats,
+    best: Floats,
+    drawn_best: list[Floats],
+) -> dict[str, Any]:
+    """What those cells are worth that are chosen for a high validation (see ``judge``)."""
+    shares = (1, 10, 50, 200)
+    rng = np.random.default_rng(0)
+    picks = [_selected(v, level, shares, rng) for v in drawn]
+    best_picks = [
+        [float(best_level[np.argsort(-v)[:share]].mean()) for share in shares] for v in drawn_best
+    ]
+    return {
+        "cells": list(shares),
+        "triples_measured": _selected(validation, level, shares, rng),
+        "triples_modelled": np.mean(picks, axis=0).tolist(),
+        "triples_modelled_sd": np.std(picks, axis=0).tolist(),
+        "bests_measured": [float(best_level[np.argsort(-best)[:share]].mean()) for share in shares],
+        "bests_modelled": np.mean(best_picks, axis=0).tolist(),
+        "bests_modelled_sd": np.std(best_picks, axis=0).tolist(),
+        "highest_mean_measured": float(validation.mean(axis=1).max()),
+        "highest_mean_modelled": [
+            float(f(v.mean(axis=1).max() for v in drawn)) for f in (_mean, _sd)
+        ],
+        "ten_highest_runs_measured": _ten_highest(validation),
+        "ten_highest_runs_modelled": [
+            float(f(_ten_highest(v) for v in drawn)) for f in (_mean, _sd)
+        ],
+        "highest_measured": [float(validation.max()), float(best.max())],
+        "highest_modelled": [
+            float(np.mean([v.max() for v in drawn])),
+            float(np.mean([v.max() for v in drawn_best])),
+        ],
+    }
+
+
 def judge(
     model: Completion,
     triple_keys: NDArray[np.uint64],
@@ -126,7 +222,7 @@ def judge(
     best_keys: NDArray[np.uint64],
     bests: Expectation,
     best: Floats,
-    data: Measurements,
+    data: FitData,
 ) -> dict[str, Any]:
     """Statistics by region, measured and modelled.
 
@@ -154,90 +250,18 @@ def judge(
         seeds = cell_seeds(best_keys, seed)
         best_images, _ = model.draw(bests, best_total, best_unknown, seeds, own)
         drawn_best.append(best_images.max(axis=1) / IMAGES)
-    level, best_level = triples.level, bests.level
     expected_best = np.mean(drawn_best, axis=0)
-    out: dict[str, Any] = {"triples": [], "bests": [], "draws": _DRAWS}
     spans = [*pairwise(BOUNDS), *((bound, 1.0) for bound in ABOVE)]
-    for low, high in spans:
-        a = (level >= low) & (level < high)
-        b = (best_level >= low) & (best_level < high)
-        modelled = [_describe(v[a], level[a]) for v in drawn]
-        deviation = validation[a] - validation[a].mean(axis=1, keepdims=True)
-        test_deviation = test[a] - test[a].mean(axis=1, keepdims=True)
-        modelled_runs = np.concatenate([(v - v.mean(axis=1, keepdims=True))[a] for v in drawn])
-        modelled_tests = np.concatenate(
-            [(v - v.mean(axis=1, keepdims=True))[a] for v in drawn_test]
-        )
-        out["triples"].append(
-            {
-                "from": low,
-                "to": high,
-                "cells": int(a.sum()),
-                "fit": _explained(
-                    validation[a].mean(axis=1) - level[a], (triples.validation - level)[a]
-                ),
-                "measured": _describe(validation[a], level[a])
-                | {"same_run": float(np.corrcoef(deviation.ravel(), test_deviation.ravel())[0, 1])},
-                "modelled": {
-                    name: float(np.mean([m[name] for m in modelled])) for name in modelled[0]
-                }
-                | {
-                    "same_run": float(
-                        np.corrcoef(modelled_runs.ravel(), modelled_tests.ravel())[0, 1]
-                    )
-                },
-            }
-        )
-        gap = best[b] - best_level[b]
-        modelled_gap = np.concatenate([(v - best_level)[b] for v in drawn_best])
-        quantiles = [0.01, 0.5, 0.99]
-        out["bests"].append(
-            {
-                "from": low,
-                "to": high,
-                "cells": int(b.sum()),
-                "fit": _explained(gap, (expected_best - best_level)[b]),
-                "measured": {
-                    "spearman": spearman(best[b], best_level[b]),
-                    "mean": float(gap.mean()),
-                    "sd": float(gap.std()),
-                    "quantiles": np.quantile(gap, quantiles).tolist(),
-                },
-                "modelled": {
-                    "spearman": float(np.mean([spearman(v[b], best_level[b]) for v in drawn_best])),
-                    "mean": float(modelled_gap.mean()),
-                    "sd": float(modelled_gap.std()),
-                    "quantiles": np.quantile(modelled_gap, quantiles).tolist(),
-                },
-            }
-        )
-    shares = (1, 10, 50, 200)
-    rng = np.random.default_rng(0)
-    picks = [_selected(v, level, shares, rng) for v in drawn]
-    best_picks = [
-        [float(best_level[np.argsort(-v)[:share]].mean()) for share in shares] for v in drawn_best
-    ]
-    out["selection"] = {
-        "cells": list(shares),
-        "triples_measured": _selected(validation, level, shares, rng),
-        "triples_modelled": np.mean(picks, axis=0).tolist(),
-        "triples_modelled_sd": np.std(picks, axis=0).tolist(),
-        "bests_measured": [float(best_level[np.argsort(-best)[:share]].mean()) for share in shares],
-        "bests_modelled": np.mean(best_picks, axis=0).tolist(),
-        "bests_modelled_sd": np.std(best_picks, axis=0).tolist(),
-        "highest_mean_measured": float(validation.mean(axis=1).max()),
-        "highest_mean_modelled": [
-            float(f(v.mean(axis=1).max() for v in drawn)) for f in (_mean, _sd)
+    return {
+        "triples": [
+            _judge_triples(*span, triples, validation, test, drawn, drawn_test) for span in spans
         ],
-        "ten_highest_runs_measured": _ten_highest(validation),
-        "ten_highest_runs_modelled": [
-            float(f(_ten_highest(v) for v in drawn)) for f in (_mean, _sd)
+        "bests": [
+            _judge_bests(*span, bests.level, best, drawn_best, expected_best) for span in spans
         ],
-        "highest_measured": [float(validation.max()), float(best.max())],
-        "highest_modelled": [
-            float(np.mean([v.max() for v in drawn])),
-            float(np.mean([v.max() for v in drawn_best])),
-        ],
+        "draws": _DRAWS,
+        "selection": _judge_selection(
+            triples.level, validation, drawn, bests.level, best, drawn_best
+        ),
+        "visited": judge_visited(model, data),
     }
-    out["visited"] = judge_visited(model, data)
-    return out

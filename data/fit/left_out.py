@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.data.fit.calibration import moments
-from nprep.data.fit.measurements import FAILED_BELOW, REGIONS, Measured, Measurements, regions_of
+from nprep.data.fit.measurements import FAILED_BELOW, REGIONS, FitData, Measured, regions_of
 from nprep.data.fit.processes import choose_process, fit_processes
 from nprep.model.expectation import split_failures
 from nprep.model.known_runs import IMAGES
@@ -32,7 +32,7 @@ class Given:
     best: Floats
 
 
-def prepare(data: Measurements, guess: Floats) -> Given:
+def prepare(data: FitData, guess: Floats) -> Given:
     """Finds failed runs, leaves out their cells, and evaluates the basis."""
     failed = data.triple_test < FAILED_BELOW * IMAGES
     chance = np.array(

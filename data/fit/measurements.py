@@ -29,7 +29,7 @@ FAILED_BELOW = 0.12
 
 
 @dataclass(frozen=True)
-class Measurements:
+class FitData:
     """The measurements as the fit needs them, runs as numbers of correct images."""
 
     features: NDArray[np.float32]
@@ -46,7 +46,7 @@ class Measurements:
     visited_mean: Floats
 
 
-def read(path: Path) -> Measurements:
+def read(path: Path) -> FitData:
     """Reads the measured table."""
     with np.load(path, allow_pickle=False) as archive:
         cells = CellBatch(archive["adjacency_bits"], archive["operations"], archive["num_vertices"])
@@ -57,7 +57,7 @@ def read(path: Path) -> Measurements:
         new = ~np.isin(single, triple)
         # Those that a search visited, whatever they turned out to be.
         held = (archive["mean_source"] == 1) & ~np.isin(archive["mean_rows"], [*triple, *single])
-        return Measurements(
+        return FitData(
             features=features,
             keys=key_batch(cells.adjacency_bits, cells.operations, cells.num_vertices),
             total=archive["test_correct_108_sum3"].astype(np.int64),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nprep.data.fit.measurements import REGIONS, Measured, Measurements, regions_of
+from nprep.data.fit.measurements import REGIONS, FitData, Measured, regions_of
 from nprep.model.process import Process, inputs_of
 
 Floats = NDArray[np.float64]
@@ -31,7 +31,7 @@ LOG_SPREAD_NOISE = 0.41
 
 
 def choose_process(
-    data: Measurements, level: Floats, guess: Floats, failures: NDArray[np.int64]
+    data: FitData, level: Floats, guess: Floats, failures: NDArray[np.int64]
 ) -> Process:
     """The basis of the process: inducing points all over the space, more where searches end.
 

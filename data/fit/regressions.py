@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from nprep.data.fit.boosting import from_histogram_boosting
-from nprep.data.fit.measurements import Measurements
+from nprep.data.fit.measurements import FitData
 from nprep.kernels.numeric.trees import TreeEnsemble
 from nprep.model import completion
 from nprep.model.known_runs import IMAGES
@@ -65,7 +65,7 @@ def regress(
     return Regression(weights, from_histogram_boosting(model))
 
 
-def fit_guess(data: Measurements, trees: int) -> TreeEnsemble:
+def fit_guess(data: FitData, trees: int) -> TreeEnsemble:
     """Fits test accuracy to structure, on all cells.
 
     No validation accuracy enters, so cells left out of the later fits may have been in this one.
@@ -75,7 +75,7 @@ def fit_guess(data: Measurements, trees: int) -> TreeEnsemble:
     return from_histogram_boosting(model.fit(data.features, target))
 
 
-def fit_seconds(data: Measurements, folds: int) -> tuple[Regression, Floats, dict[str, float]]:
+def fit_seconds(data: FitData, folds: int) -> tuple[Regression, Floats, dict[str, float]]:
     """Fits the logarithm of the training time; returns the fit, its residuals and statistics."""
     features = data.features[data.seconds_rows]
     terms = completion.seconds_terms(features)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nprep.data.fit.calibration import moments
-from nprep.data.fit.measurements import FAILED_BELOW, REGIONS, Measured, Measurements, regions_of
+from nprep.data.fit.measurements import FAILED_BELOW, REGIONS, FitData, Measured, regions_of
 from nprep.model import completion
 from nprep.model.donors import Noise
 from nprep.model.draws import draw_cells
@@ -22,7 +22,7 @@ WINDOW = 300
 
 
 def fit_noise(
-    data: Measurements,
+    data: FitData,
     triples: Measured,
     validation: Floats,
     test: Floats,
