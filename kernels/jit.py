@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import logging
 import multiprocessing
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -42,17 +44,21 @@ if _config.DISABLE_JIT:
     )
 
 
-@functools.lru_cache(maxsize=1)
-def _place() -> tuple[bool, Path | None]:
-    """Where machine code is kept.
+# The folder of all kernels but those of a few modules elsewhere in the package.
+_KERNELS = Path(__file__).parent
+# Sets of machine code of one package that are kept; older ones are removed.
+_KEPT_SETS = 3
 
-    Returns:
-        Whether it can be kept at all, and the folder; None for numba's own choice, which is beside
-        the source unless NUMBA_CACHE_DIR says otherwise.
+
+@functools.lru_cache(maxsize=1)
+def _place() -> Path | None:
+    """The folder in which machine code is kept; None where it cannot be.
+
+    It is the one that NUMBA_CACHE_DIR names, else one beside the source, else in the cache folder.
     """
-    chosen = _config.CACHE_DIR
-    if can_write(Path(chosen) if chosen else Path(__file__).parent / "__pycache__"):
-        return True, None
+    chosen = Path(_config.CACHE_DIR or _KERNELS / "__pycache__")
+    if can_write(chosen):
+        return chosen
     folder = cache_folder()
     warn = logging.getLogger("nprep").warning
     if multiprocessing.parent_process() is not None:
@@ -65,16 +71,49 @@ def _place() -> tuple[bool, Path | None]:
         )
     elif folder != next(candidates(), None):
         warn(f"no usual cache folder can be written: kernels are compiled into {folder}")
-    return folder is not None, folder
+    return folder and folder / "kernels"
+
+
+@functools.lru_cache
+def _digest(folder: Path) -> str:
+    """A hash of the sources that the machine code of a folder's kernels may hold parts of.
+
+    Numba compiles the kernels that a kernel calls into it, but looks at the kernel's own file alone
+    when it decides whether machine code on disk is still right.
+    """
+    found = hashlib.blake2b(digest_size=8)
+    sources = sorted(_KERNELS.rglob("*.py"))
+    if folder != _KERNELS and _KERNELS not in folder.parents:
+        sources += sorted(folder.glob("*.py"))
+    for source in sources:
+        with contextlib.suppress(OSError):
+            found.update(source.read_bytes())
+    return found.hexdigest()
+
+
+@functools.lru_cache
+def _set_of(place: Path, package: str, folder: Path) -> Path:
+    """The folder for the machine code of a package's kernels as their sources are now."""
+    current = place / f"{package}-{_digest(folder)}"
+    with contextlib.suppress(OSError):
+        if not current.exists():
+            current.mkdir(parents=True, exist_ok=True)
+            others = [entry for entry in place.glob(f"{package}-*") if entry != current]
+            others.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
+            for outdated in others[_KEPT_SETS - 1 :]:
+                shutil.rmtree(outdated, ignore_errors=True)
+    return current
 
 
 @contextlib.contextmanager
-def _kept_in_place() -> Iterator[None]:
-    """Has numba keep the machine code of what is decorated inside in the right folder."""
-    _, folder = _place()
+def _kept_in_place(function: Callable[..., object]) -> Iterator[None]:
+    """Has numba keep the machine code of a function that is decorated inside in its folder."""
+    place = _place()
     before = _config.CACHE_DIR
-    if folder is not None:
-        _config.CACHE_DIR = str(folder / "kernels")
+    if place is not None:
+        package = function.__module__.rpartition(".")[0] or function.__module__
+        folder = Path(function.__code__.co_filename).resolve().parent
+        _config.CACHE_DIR = str(_set_of(place, package, folder))
     try:
         yield
     finally:
@@ -93,7 +132,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     Returns:
         The compiled function, with the same signature.
     """
-    with _kept_in_place():
-        compile_it = numba.njit(cache=_place()[0], nogil=True, error_model="numpy")
+    with _kept_in_place(function):
+        compile_it = numba.njit(cache=_place() is not None, nogil=True, error_model="numpy")
         compiled: Callable[P, R] = compile_it(function)
     return compiled

@@ -44,7 +44,32 @@ def test_kernels_are_compiled_into_the_first_folder_that_can_be_written(tmp_path
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("\n") == 1
     assert "kernels are compiled into" in done.stderr
-    assert list(tmp_path.glob("nprep-*/kernels/*/*.nbi"))
+    assert list(tmp_path.glob("nprep-*/kernels/*/*/*.nbi"))
+
+
+def test_a_kernel_is_compiled_again_when_one_that_it_calls_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "outer.py").write_text(
+        "from inner import step\nfrom nprep.kernels.jit import kernel\n"
+        "@kernel\ndef twice(x):\n    return step(x) + step(x)\nprint(twice(10))\n"
+    )
+    kept = tmp_path / "kept"
+    for number in (1, 2, 3, 4, 1):
+        (tmp_path / "inner.py").write_text(
+            "from nprep.kernels.jit import kernel\n"
+            f"@kernel\ndef step(x):\n    return x + {number}\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-B", str(tmp_path / "outer.py")],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(kept), "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"{2 * (10 + number)}\n"
+    # Sets of machine code do not pile up.
+    assert len(list(kept.glob("__main__-*"))) == 3
+    assert list(kept.glob("__main__-*/*/*.nbi"))
 
 
 def test_where_nothing_can_be_written_kernels_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
