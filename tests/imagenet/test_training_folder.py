@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,14 @@ def test_resuming_with_other_settings_is_refused(
     (tmp_path / "result.json").unlink()
     with pytest.raises(RunFolderError, match=message):
         run_training(tiny(**changes), tmp_path, resume=True)
+
+
+def test_a_folder_removed_during_a_training_is_no_fault_of_its_own(tmp_path: Path) -> None:
+    holder = RunFolder(tmp_path / "run")
+    holder.lock()
+    shutil.rmtree(holder.path)
+    holder.unlock()
+    assert not holder.path.exists()
 
 
 def test_a_second_training_in_the_folder_is_refused(tmp_path: Path) -> None:

@@ -113,8 +113,8 @@ class RunFolder:
 
     def unlock(self) -> None:
         """Lets others write here; a folder in which nothing came to be is removed again."""
-        if self._made and self._holds and not {e.name for e in self.path.iterdir()} - {_LOCK}:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if self._made and self._holds and not {e.name for e in self.path.iterdir()} - {_LOCK}:
                 (self.path / _LOCK).unlink(missing_ok=True)
                 self.path.rmdir()
         self._holds = False

@@ -47,12 +47,13 @@ def run_training(
     from nprep.imagenet.training.loop import Trainer
 
     trackers: list[Tracker] = []
+    folder: RunFolder | None = None
     who = processes.join(settings.device, alone)
-    processes.refuse_precision(settings.amp, who.device)
-    if who.device.type == "cuda":
-        torch.backends.cudnn.benchmark = settings.cudnn_benchmark
-    folder = RunFolder(output)
     try:
+        processes.refuse_precision(settings.amp, who.device)
+        if who.device.type == "cuda":
+            torch.backends.cudnn.benchmark = settings.cudnn_benchmark
+        folder = RunFolder(output)
         if who.first:
             folder.lock(patience)
         if resume:
@@ -83,8 +84,9 @@ def run_training(
     finally:
         for tracker in trackers:
             tracker.close()
-        folder.stop_listening()
-        folder.unlock()
+        if folder is not None:
+            folder.stop_listening()
+            folder.unlock()
         if who.count > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
